@@ -1,0 +1,41 @@
+"""The one cache of the process, which every integration finds."""
+
+from __future__ import annotations
+
+import threading
+
+from secretcache._cache import SecretCache
+from secretcache._errors import ConfigurationError
+
+__all__ = ["default_cache", "set_default_cache"]
+
+_lock = threading.Lock()
+_cache: SecretCache | None = None
+
+
+def default_cache() -> SecretCache:
+    """The cache of the process, made from the environment (`SecretCache.from_env()`) when it is first asked for.
+
+    Raises:
+        ConfigurationError: as `SecretCache.from_env()`.
+    """
+    global _cache  # noqa: PLW0603 - one for the process is its purpose
+    with _lock:
+        if _cache is None:
+            _cache = SecretCache.from_env()
+        return _cache
+
+
+def set_default_cache(cache: SecretCache | None) -> SecretCache | None:
+    """Puts a cache in place as the process's own, and returns the one before it.
+
+    None: the next `default_cache()` makes a new one.
+
+    Closes neither.
+    """
+    global _cache
+    if cache is not None and not isinstance(cache, SecretCache):
+        raise ConfigurationError(f"cache must be a SecretCache or None, got {type(cache).__name__}")
+    with _lock:
+        before, _cache = _cache, cache
+    return before

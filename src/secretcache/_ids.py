@@ -1,0 +1,122 @@
+"""What a secret id means: the same secret in each region, and the key under which the cache knows it.
+
+A replica's ARN differs from the primary's in the region alone (semantics.md), so a parsed ARN keeps everything but
+the region, and ARNs of all listed regions become one `SecretId`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from secretcache._errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CURRENT", "Query", "SecretId", "parse_secret_id", "partition_of"]
+
+CURRENT = "AWSCURRENT"
+_LONGEST_ID = 2048  # GetSecretValue's own limit
+_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")
+_REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}\Z")
+_ARN_FIELDS = 7
+_PARTITIONS = (
+    ("cn-", "aws-cn"),
+    ("us-gov-", "aws-us-gov"),
+    ("us-isob-", "aws-iso-b"),
+    ("us-isof-", "aws-iso-f"),
+    ("us-iso-", "aws-iso"),
+    ("eu-isoe-", "aws-iso-e"),
+    ("eusc-", "aws-eusc"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SecretId:
+    """A secret's name, or its ARN without the region. `account` and `partition` are empty for a name."""
+
+    name: str
+    account: str = ""
+    partition: str = ""
+
+    @property
+    def is_arn(self) -> bool:
+        """Whether this came from an ARN, full or partial."""
+        return bool(self.partition)
+
+    def in_region(self, region: str) -> str:
+        """The id to send to a region: its own ARN, or the name as it is."""
+        if not self.is_arn:
+            return self.name
+        return f"arn:{self.partition}:secretsmanager:{region}:{self.account}:secret:{self.name}"
+
+    def without_suffix(self) -> SecretId:
+        """The partial ARN of a full one; an id without a suffix as it is."""
+        return replace(self, name=_SUFFIX.sub("", self.name)) if self.is_arn else self
+
+    def names(self, answered: SecretId) -> bool:
+        """Whether an answer's full ARN is an answer to this id: the ARN itself, or the partial ARN of it."""
+        return self in (answered, answered.without_suffix())
+
+    def __str__(self) -> str:
+        return self.in_region("*")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: a secret, and which version of it. The key of entries and flights."""
+
+    secret: SecretId
+    stage: str | None = CURRENT
+    version_id: str | None = None
+
+    def __str__(self) -> str:
+        picked = " ".join(part for part in (self.stage, self.version_id) if part)
+        return f"{str(self.secret)!r} ({picked})"
+
+
+def partition_of(region: str) -> str:
+    """The partition a region belongs to, by its prefix."""
+    return next((partition for prefix, partition in _PARTITIONS if region.startswith(prefix)), "aws")
+
+
+def is_region(text: str) -> bool:
+    """Whether a text has the form of a region's name, such as `ap-northeast-3`."""
+    return _REGION.match(text) is not None
+
+
+def parse_secret_id(text: object, regions: Sequence[str]) -> SecretId:
+    """Reads a name, a partial ARN or a full ARN of any listed region.
+
+    Raises:
+        ConfigurationError: the id is no text, is empty or too long, or is an ARN that is malformed, of another
+            service, of a region that is not listed or of another partition.
+    """
+    if not isinstance(text, str):
+        raise ConfigurationError(f"secret_id must be a secret's name or ARN (str), got {type(text).__name__}")
+    if not text.strip() or len(text) > _LONGEST_ID:
+        raise ConfigurationError(f"secret_id must have 1 to {_LONGEST_ID} characters, got {len(text)} ({text[:20]!r})")
+    return _parse_arn(text, regions) if text.startswith("arn:") else SecretId(text)
+
+
+def _parse_arn(text: str, regions: Sequence[str]) -> SecretId:
+    fields = text.split(":", _ARN_FIELDS - 1)
+    if len(fields) < _ARN_FIELDS or not all(fields) or fields[2] != "secretsmanager" or fields[5] != "secret":
+        raise ConfigurationError(
+            f"secret_id {text!r} is not a Secrets Manager ARN; expected "
+            "arn:PARTITION:secretsmanager:REGION:ACCOUNT:secret:NAME-SUFFIX"
+        )
+    _, partition, _, region, account, _, name = fields
+    if region not in regions:
+        raise ConfigurationError(
+            f"secret_id {text!r} is of region {region!r}, which is not listed "
+            f"(regions={list(regions)}): add that region, or pass the secret's name"
+        )
+    if partition != partition_of(region):
+        raise ConfigurationError(
+            f"secret_id {text!r} is of partition {partition!r}, but {region} is in {partition_of(region)!r}: "
+            "copy the ARN from that region"
+        )
+    return SecretId(name, account, partition)

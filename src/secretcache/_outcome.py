@@ -1,0 +1,98 @@
+"""From a verdict to the error its reader gets.
+
+A new one for each reader, with every attempt in it and what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from secretcache._errors import (
+    Attempt,
+    ConfigurationError,
+    CredentialsError,
+    SecretAccessDeniedError,
+    SecretCacheError,
+    SecretNotFoundError,
+    SecretUnavailableError,
+)
+from secretcache._transport import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from secretcache._ids import Query
+    from secretcache._regions.route import Leg, Verdict
+
+__all__ = ["error_for"]
+
+
+def error_for(query: Query, verdict: Verdict, now: float, host: Callable[[str], str]) -> SecretCacheError:
+    """The error of a read that ends without a value, its cause in place."""
+    attempts = tuple(_told(leg, now, host(leg.region)) for leg in verdict.legs)
+    error = _ERRORS.get(verdict.fault, _unavailable)(query, attempts)
+    decisive = verdict.decisive
+    error.__cause__ = decisive.cause if decisive else None
+    return error
+
+
+def _told(leg: Leg, now: float, host: str) -> Attempt:
+    ended = now if leg.ended_at is None else leg.ended_at
+    return Attempt(leg.region, host, str(leg.failure or "no answer yet"), max(0.0, ended - leg.wanted_at))
+
+
+def _list(attempts: Sequence[Attempt]) -> str:
+    return "; ".join(map(str, attempts)) or "no region was asked before the deadline"
+
+
+def _missing(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
+    return SecretNotFoundError(
+        f"no listed region has secret {query}: {_list(attempts)}. Check the id, the account "
+        "and, for a replica, its replication status; a partial ARN whose name ends in a hyphen and six characters must be given in full",
+        attempts,
+    )
+
+
+def _deleted(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
+    return SecretNotFoundError(
+        f"secret {query} is marked for deletion: {_list(attempts)}. "
+        "Bring it back with `aws secretsmanager restore-secret`, or read another",
+        attempts,
+    )
+
+
+def _denied(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
+    return SecretAccessDeniedError(
+        f"access to secret {query} is refused: {_list(attempts)}. "
+        "Allow secretsmanager:GetSecretValue on its ARN in every listed region, and kms:Decrypt on the key where it is encrypted with a customer key",
+        attempts,
+    )
+
+
+def _identity(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
+    return CredentialsError(
+        f"secret {query} could not be read with these AWS credentials: {_list(attempts)}. "
+        "Check them with `aws sts get-caller-identity`, and the machine's clock",
+        attempts,
+    )
+
+
+def _caller(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
+    return ConfigurationError(f"the request for secret {query} could not be made: {_list(attempts[-1:])}")
+
+
+def _unavailable(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
+    return SecretUnavailableError(
+        f"no region could answer for secret {query}: {_list(attempts)}. "
+        "Check the network, proxies and endpoint_urls of these regions; asking again later is safe",
+        attempts,
+    )
+
+
+_ERRORS: dict[Fault, Callable[[Query, tuple[Attempt, ...]], SecretCacheError]] = {
+    Fault.MISSING: _missing,
+    Fault.DELETED: _deleted,
+    Fault.DENIED: _denied,
+    Fault.IDENTITY: _identity,
+    Fault.CALLER: _caller,
+}

@@ -1,0 +1,77 @@
+"""Where attempts run: at most four daemon threads for each region.
+
+An attempt can be left behind but not stopped (a drip of bytes outlives every socket timeout), so the number of
+threads is the bound on how many can ever be stuck: by construction, not by a check.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secretcache._runtime import Runtime
+
+__all__ = ["Lane"]
+
+_log = logging.getLogger("secretcache")
+_WIDTH = 4
+_IDLE_SECONDS = 10.0
+
+
+class Lane:
+    """The threads of one region: started when there is work, gone when there was none for ten seconds."""
+
+    def __init__(self, region: str, runtime: Runtime) -> None:
+        self._name = f"secretcache-{region}"
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._unfinished = 0
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Runs the job on a thread of the lane: at once if one is free, else when one is. Never blocks."""
+        with self._lock:
+            self._unfinished += 1
+            grows = self._threads < min(self._unfinished, _WIDTH)
+            self._threads += grows
+        self._jobs.put(job)
+        if grows:
+            self._runtime.spawn(self._work, self._name)
+
+    def close(self) -> None:
+        """Lets idle threads end now; one that is stuck ends when its attempt does."""
+        for _ in range(_WIDTH):
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                job = None
+            if job is None and self._retire():
+                return
+            if job is not None:
+                self._run(job)
+
+    def _run(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception:  # noqa: BLE001 - a thread that other attempts count on survives; the attempt ends at its cap
+            _log.exception("an attempt in %s ended in an error of secretcache itself: please report it", self._name)
+        finally:
+            with self._lock:
+                self._unfinished -= 1
+
+    def _retire(self) -> bool:
+        # A job may have been queued between the wait's end and the lock: then this thread was counted on.
+        with self._lock:
+            if self._unfinished >= self._threads:
+                return False
+            self._threads -= 1
+            return True

@@ -1,0 +1,205 @@
+"""The value a read returns: immutable, from one response, and silent about its content."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+
+from secretcache._errors import SecretFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+__all__ = ["Lifetime", "Secret"]
+
+_NO_JSON = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How a cache's secrets tell their age; one object shared by all of them."""
+
+    now: Callable[[], float]
+    ttl: float
+
+
+class Secret:
+    """One version of a secret: value, version, stages and region of a single response.
+
+    A `Secret` never changes. Its value is shown by `string`, `binary`, `json()` and `secret["key"]` only: `repr`,
+    `str`, `format` and exceptions leave it out, and it refuses to be pickled, so that it does not reach a log, a
+    queue or a disk by accident. `copy` and `deepcopy` give the same object.
+
+    Attributes:
+        arn: the secret's ARN in the region that answered.
+        name: the secret's name.
+        version_id: the version's id, the same in every region.
+        version_stages: the stages attached to that version when it was read, for example `("AWSCURRENT",)`.
+        region: the region that answered.
+        requested_at: when the request was sent, on the cache's own clock: for `age()`, not a date.
+        created_date: when the version was created *in that region*: for people, never to order versions by.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_lifetime",
+        "_parsed",
+        "_value",
+        "arn",
+        "created_date",
+        "name",
+        "region",
+        "requested_at",
+        "version_id",
+        "version_stages",
+    )
+
+    arn: str
+    name: str
+    version_id: str
+    version_stages: tuple[str, ...]
+    region: str
+    created_date: datetime | None
+    _value: str | bytes
+    requested_at: float
+    _lifetime: Lifetime
+    _parsed: dict[str, Any] | None
+
+    def __init__(  # noqa: PLR0913 - one field each of one response
+        self,
+        value: str | bytes,
+        *,
+        arn: str,
+        name: str,
+        version_id: str,
+        version_stages: tuple[str, ...],
+        region: str,
+        created_date: datetime | None,
+        requested_at: float,
+        lifetime: Lifetime,
+    ) -> None:
+        put = super().__setattr__
+        put("_value", value)
+        put("arn", arn)
+        put("name", name)
+        put("version_id", version_id)
+        put("version_stages", version_stages)
+        put("region", region)
+        put("created_date", created_date)
+        put("requested_at", requested_at)
+        put("_lifetime", lifetime)
+        put("_parsed", None)
+
+    @property
+    def string(self) -> str:
+        """The text of the secret.
+
+        Raises:
+            SecretFormatError: the secret is binary.
+        """
+        if isinstance(self._value, str):
+            return self._value
+        raise SecretFormatError(f"secret {self.name!r} is binary: read .binary instead of .string")
+
+    @property
+    def binary(self) -> bytes:
+        """The bytes of a binary secret.
+
+        Raises:
+            SecretFormatError: the secret is text.
+        """
+        if isinstance(self._value, bytes):
+            return self._value
+        raise SecretFormatError(f"secret {self.name!r} is text: read .string instead of .binary")
+
+    def json(self) -> Any:
+        """The secret's JSON, parsed anew at each call: what the caller does to it reaches nobody else.
+
+        Raises:
+            SecretFormatError: the secret is binary, or its text is no JSON.
+        """
+        parsed = _parse(self.string)
+        if parsed is _NO_JSON:
+            raise SecretFormatError(f"secret {self.name!r} is text but not JSON: read .string, or store a JSON object")
+        return parsed
+
+    def __getitem__(self, key: str) -> Any:
+        """One key of a JSON secret. The JSON is parsed once, when it is first needed.
+
+        Raises:
+            KeyError: there is no such key.
+            SecretFormatError: the secret is no JSON object.
+        """
+        if key in self and self._parsed is not None:
+            return self._parsed[key]
+        raise KeyError(f"secret {self.name!r} has no key {key!r}")
+
+    def __contains__(self, key: object) -> bool:
+        if self._parsed is None:
+            self._parse_once()
+        return self._parsed is not None and key in self._parsed
+
+    __iter__ = None  # with __getitem__ alone, Python would try secret[0], secret[1], ...
+
+    def _parse_once(self) -> None:
+        # Two threads may both parse; either result serves, and no reader sees half of one. No local here holds a
+        # value: a traceback shows locals.
+        super().__setattr__("_parsed", _object_or_none(self.json()))
+        if self._parsed is None:
+            raise SecretFormatError(f"secret {self.name!r} is JSON but not an object: read .json() instead of a key")
+
+    def age(self) -> float:
+        """Seconds since the request that brought this answer was sent.
+
+        It never shrinks, and runs on through suspend where the system can tell.
+        """
+        return max(0.0, self._lifetime.now() - self.requested_at)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether this is older than the cache's `ttl`.
+
+        It stands in because no region could answer, or it was kept by its reader.
+        """
+        return self.age() > self._lifetime.ttl
+
+    def __repr__(self) -> str:
+        stages = ",".join(self.version_stages)
+        return f"<Secret {self.name!r} version_id={self.version_id!r} stages={stages!r} region={self.region!r}>"
+
+    __str__ = __repr__
+
+    def __format__(self, format_spec: str) -> str:
+        return format(repr(self), format_spec)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a Secret does not change: {name!r} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a Secret does not change: {name!r} cannot be deleted")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a Secret is not pickled, so that its value is not written anywhere: "
+            "pass the secret's name and read it where it is needed"
+        )
+
+
+def _parse(text: str) -> Any:
+    # The decoder's error and its frames hold the whole text: they end here.
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _object_or_none(parsed: Any) -> dict[str, Any] | None:
+    return parsed if isinstance(parsed, dict) else None

@@ -1,0 +1,217 @@
+"""The settings of a cache: checked once, by argument name, then immutable."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import SplitResult, urlsplit
+
+from secretcache._errors import ConfigurationError
+from secretcache._ids import is_region, partition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Settings", "check_duration", "check_regions", "default_regions", "settings_from_env"]
+
+_PREFIX = "SECRETCACHE_"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a `SecretCache` was told; see there for the meaning of each."""
+
+    regions: tuple[str, ...]
+    ttl: float = 300.0
+    max_stale: float = 86_400.0
+    timeout: float = 5.0
+    max_entries: int = 1024
+    primary_region: str | None = None
+    endpoint_urls: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    session_factory: Callable[[str], Any] | None = None
+    client_config: Any = None
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "regions", check_regions(self.regions))
+        put(self, "ttl", check_duration("ttl", self.ttl))
+        put(self, "max_stale", check_duration("max_stale", self.max_stale))
+        put(self, "timeout", check_duration("timeout", self.timeout, positive=True))
+        put(self, "max_entries", _check_count("max_entries", self.max_entries))
+        put(self, "primary_region", _check_listed("primary_region", self.primary_region, self.regions))
+        put(self, "endpoint_urls", _check_endpoint_urls(self.endpoint_urls, self.regions))
+        _check_callable("session_factory", self.session_factory)
+        _check_client_config(self.client_config)
+
+
+def check_regions(regions: object) -> tuple[str, ...]:
+    """A region list as a tuple: not empty, each well-formed and named once, all of one partition."""
+    if isinstance(regions, (str, bytes)) or not isinstance(regions, (list, tuple)):
+        raise ConfigurationError(
+            f'regions must be a list of region names, for example ["ap-northeast-3", "ap-northeast-1"], got {regions!r}'
+        )
+    if not regions:
+        raise ConfigurationError("regions must name at least one region, got an empty list")
+    for region in regions:
+        if not isinstance(region, str) or not is_region(region):
+            raise ConfigurationError(f"regions: {region!r} is not the name of a region, such as 'ap-northeast-3'")
+    doubled = sorted({region for region in regions if regions.count(region) > 1})
+    if doubled:
+        raise ConfigurationError(f"regions: {', '.join(doubled)} is listed more than once")
+    partitions = {partition_of(region) for region in regions}
+    if len(partitions) > 1:
+        raise ConfigurationError(
+            f"regions: {', '.join(regions)} are of different partitions ({', '.join(sorted(partitions))}): "
+            "a secret is replicated within one only"
+        )
+    return tuple(regions)
+
+
+def check_duration(argument: str, value: object, *, positive: bool = False) -> float:
+    """A finite number of seconds, not negative (or above zero), that is no bool."""
+    wanted = "a number of seconds above 0" if positive else "a number of seconds, 0 or more"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(f"{argument} must be {wanted}, got {value!r}")
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        raise ConfigurationError(f"{argument} must be {wanted}, got {value!r}")
+    return float(value)
+
+
+def _check_count(argument: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{argument} must be a whole number of 1 or more, got {value!r}")
+    return value
+
+
+def _check_listed(argument: str, region: object, regions: Sequence[str]) -> str | None:
+    if region is None or (isinstance(region, str) and region in regions):
+        return region
+    raise ConfigurationError(f"{argument} must be one of regions={list(regions)}, got {region!r}")
+
+
+def _check_endpoint_urls(urls: object, regions: Sequence[str]) -> Mapping[str, str]:
+    if urls is None:
+        return MappingProxyType({})
+    if not isinstance(urls, (dict, MappingProxyType)):
+        raise ConfigurationError(f"endpoint_urls must map regions to URLs, got {type(urls).__name__}")
+    for region, url in urls.items():
+        _check_listed("endpoint_urls: each key", region, regions)
+        _check_url(region, url)
+    return MappingProxyType(dict(urls))
+
+
+def _check_url(region: str, url: object) -> None:
+    parts = _split_url(url) if isinstance(url, str) else None
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigurationError(f"endpoint_urls[{region!r}] must be an http:// or https:// URL, got {url!r}")
+    if parts.username or parts.password:
+        raise ConfigurationError(f"endpoint_urls[{region!r}] must not carry a user name or password")
+
+
+def _split_url(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a bracket left open, a port that is none
+        return None
+    return None if port == 0 else parts
+
+
+def _check_callable(argument: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{argument} must be callable as {argument}(region), got {type(value).__name__}")
+
+
+def _check_client_config(value: object) -> None:
+    # By what it can do and not by its class: a check of the class would import botocore here.
+    if value is not None and not hasattr(value, "merge"):
+        raise ConfigurationError(f"client_config must be a botocore.config.Config, got {type(value).__name__}")
+
+
+def default_regions(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The regions of a cache that was given none: `SECRETCACHE_REGIONS`, else the region of the AWS session.
+
+    Raises:
+        ConfigurationError: neither is there, or the variable is malformed.
+    """
+    text = (os.environ if environ is None else environ).get("SECRETCACHE_REGIONS")
+    if text is not None:
+        return _named("SECRETCACHE_REGIONS", check_regions, _read_variable("SECRETCACHE_REGIONS", text))
+    import botocore.session  # noqa: PLC0415 - 100 ms, and needed only where no region is given
+
+    region = botocore.session.Session().get_config_variable("region")
+    if region is None:
+        raise ConfigurationError(
+            'regions: none given: pass SecretCache(["ap-northeast-3", ...]), '
+            "or set SECRETCACHE_REGIONS or AWS_DEFAULT_REGION"
+        )
+    return check_regions([region])
+
+
+def settings_from_env(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The arguments of a `SecretCache` from `SECRETCACHE_*` variables.
+
+    Raises:
+        ConfigurationError: a variable is not known, malformed or out of range. The variable is named.
+    """
+    environ = os.environ if environ is None else environ
+    texts = {name: text for name, text in environ.items() if name.startswith(_PREFIX)}
+    unknown = sorted(texts.keys() - _READERS.keys())
+    if unknown:
+        raise ConfigurationError(f"{', '.join(unknown)}: no such setting; known are {', '.join(sorted(_READERS))}")
+    given = {name.removeprefix(_PREFIX).lower(): _read_variable(name, text) for name, text in texts.items()}
+    given["regions"] = default_regions(environ)
+    for setting in given.keys() - {"regions"}:
+        _named(_PREFIX + setting.upper(), partial(_check_one, given["regions"], setting), given[setting])
+    return given
+
+
+def _check_one(regions: tuple[str, ...], setting: str, value: Any) -> None:
+    arguments: dict[str, Any] = {"regions": regions, setting: value}
+    Settings(**arguments)
+
+
+def _read_variable(name: str, text: str) -> Any:
+    reader, form = _READERS[name]
+    try:
+        return reader(text.strip())
+    except ValueError:
+        malformed = ConfigurationError(f"{name} must be {form}, got {text!r}")
+    raise malformed
+
+
+def _named(variable: str, check: Callable[[Any], _T], value: Any) -> _T:
+    """Checks a value that came from a variable, so that the error names the variable."""
+    try:
+        return check(value)
+    except ConfigurationError as error:
+        unsound = ConfigurationError(f"{variable}: {error}")
+    raise unsound
+
+
+def _list_of(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _pairs_of(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in _list_of(text)]
+    if not all(equals for _, equals, _ in pairs) or len({key for key, _, _ in pairs}) < len(pairs):
+        raise ValueError
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+_SECONDS = "a number of seconds, for example 300"
+_READERS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "SECRETCACHE_REGIONS": (_list_of, "regions separated by commas"),
+    "SECRETCACHE_TTL": (float, _SECONDS),
+    "SECRETCACHE_MAX_STALE": (float, _SECONDS),
+    "SECRETCACHE_TIMEOUT": (float, _SECONDS),
+    "SECRETCACHE_MAX_ENTRIES": (int, "a whole number"),
+    "SECRETCACHE_PRIMARY_REGION": (str, "a region"),
+    "SECRETCACHE_ENDPOINT_URLS": (_pairs_of, "region=URL pairs separated by commas, each region once"),
+}

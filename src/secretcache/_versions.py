@@ -1,0 +1,81 @@
+"""Which answer is one, and which may replace the value held. Pure: no time is read and nothing is kept here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from secretcache._errors import ConfigurationError
+from secretcache._ids import SecretId, parse_secret_id
+from secretcache._secret import Lifetime, Secret
+from secretcache._transport import Call, Failure, Fault, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["answered_id", "may_replace", "read_answer"]
+
+
+def read_answer(call: Call, reply: Reply, requested_at: float, lifetime: Lifetime) -> Secret | Failure:
+    """The secret in a reply, if the reply is whole and is the secret that was asked for.
+
+    botocore parses an empty or non-JSON body of HTTP 200 as a success `{}`, and a client shared across `fork` has
+    returned another process's secret: neither may get further than this.
+    """
+    if isinstance(reply, Failure):
+        return reply
+    wrong = _what_is_wrong(call, reply)
+    if wrong:
+        return Failure(Fault.REGION, "InvalidAnswer", wrong)
+    return Secret(
+        reply["SecretString"] if "SecretString" in reply else bytes(reply["SecretBinary"]),
+        arn=reply["ARN"],
+        name=reply["Name"],
+        version_id=reply["VersionId"],
+        version_stages=tuple(reply.get("VersionStages", ())),
+        region=call.region,
+        created_date=reply.get("CreatedDate"),
+        requested_at=requested_at,
+        lifetime=lifetime,
+    )
+
+
+def _what_is_wrong(call: Call, reply: Mapping[str, Any]) -> str:
+    if not all(isinstance(reply.get(field), str) for field in ("ARN", "Name", "VersionId")):
+        return "not a GetSecretValue answer: a proxy or a captive portal may have answered in the service's place"
+    if ("SecretString" in reply) == ("SecretBinary" in reply):
+        return "the response has not exactly one of SecretString and SecretBinary"
+    if not _is_asked_secret(call, reply):
+        return "the response is of another secret or region than the one asked for"
+    if not _is_asked_version(call, reply):
+        return "the response is of another version than the one asked for"
+    return ""
+
+
+def _is_asked_secret(call: Call, reply: Mapping[str, Any]) -> bool:
+    asked, answered = call.query.secret, answered_id(reply["ARN"], call.region)
+    if answered is None:
+        return False
+    return asked.names(answered) if asked.is_arn else bool(asked.name == reply["Name"])
+
+
+def _is_asked_version(call: Call, reply: Mapping[str, Any]) -> bool:
+    query, stages = call.query, reply.get("VersionStages") or ()
+    of_stage = not stages or query.stage is None or query.stage in stages
+    return of_stage and query.version_id in (None, reply["VersionId"])
+
+
+def answered_id(arn: str, region: str) -> SecretId | None:
+    """The id in an answer's ARN, or None if that is no ARN of a secret in that region."""
+    try:
+        parsed = parse_secret_id(arn, (region,))
+    except ConfigurationError:
+        return None
+    return parsed if parsed.is_arn else None
+
+
+def may_replace(held: Secret | None, new: Secret) -> bool:
+    """Whether an answer may take the place of the value held.
+
+    A later request's may, a late answer to an earlier one may not.
+    """
+    return held is None or new.requested_at >= held.requested_at
