@@ -180,7 +180,7 @@ class SecretCache:
             while (until := self._engine.look(begun, deadline)) is not None:
                 self._runtime.wait(event, until)
                 event.clear()
-            return self._engine.conclude(key, query, begun, event.set)
+            return self._engine.conclude(key, query, begun)
         finally:
             self._engine.leave(begun, event.set)
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import cachetools
-
 from secretcache._errors import CacheClosedError
 from secretcache._flight import Flight
 from secretcache._outcome import error_for
-from secretcache._regions.lanes import Lane
-from secretcache._regions.route import ATTEMPT_CAP, Leg, Route, Verdict
+from secretcache._regions.lanes import WIDTH, Lane
+from secretcache._regions.route import Leg, Route, Verdict
 from secretcache._secret import Lifetime, Secret
 from secretcache._stats import CacheStats, RegionStats
 from secretcache._store import Entry, HotKey, Store
@@ -33,7 +32,6 @@ __all__ = ["Engine"]
 
 _STAND_IN_SECONDS = 5.0
 """How long an old value is served before the regions are asked again, after none of them could answer."""
-_BARRED_KEYS = 65_536
 
 
 class Engine:
@@ -49,10 +47,8 @@ class Engine:
         self._flights: dict[Query, Flight] = {}
         self._lanes = {region: Lane(region, runtime) for region in settings.regions}
         self._counts: Counter[tuple[str, str]] = Counter()
-        # An attempt is listened to for its cap at most: what was barred need not be remembered for longer.
-        self._barred: cachetools.TTLCache[Query, float] = cachetools.TTLCache(
-            _BARRED_KEYS, 2 * ATTEMPT_CAP, timer=runtime.now
-        )
+        self._under_way: dict[int, tuple[Flight, Leg]] = {}
+        self._tickets = 0
         self._closed = False
 
     # Each of the following is one step of a reader: it decides under the lock and acts after it.
@@ -65,7 +61,8 @@ class Engine:
             if entry is not None and now < entry.serve_until:
                 return self._hit(key, entry, now)
             self._counts["", "waits"] += 1
-            flight = self._flight(entry.query if entry else query, now, timeout)
+            self._sweep(now, act)
+            flight = self._flight(replace(query, secret=self.store.address(query.secret)), now, timeout)
             flight.join(wake)
             self._advance(flight, now, act)
             return flight
@@ -74,25 +71,25 @@ class Engine:
         """When a waiter should look again; None when there is nothing left to wait for."""
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
+            self._sweep(now, act)
             self._advance(flight, now, act)
             over = flight.over or now >= deadline
-            return None if over else min(deadline, flight.route.wake_at())
+            return None if over else min(deadline, flight.route.wake_at(now))
 
-    def conclude(self, key: HotKey, query: Query, flight: Flight, wake: Callable[[], None]) -> Secret:
+    def conclude(self, key: HotKey, query: Query, flight: Flight) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
         with self._decide(for_reader=True):
             now = self._runtime.now()
-            flight.leave(wake)
             entry = self.store.find(query)
             if entry is not None and (flight.secret is not None or now < entry.dead_at):
                 return self._hit(key, entry, now)
-            if flight.secret is not None:  # evicted, or replaced under its name, since
+            if flight.secret is not None:  # it may not be held, or was evicted since
                 return flight.secret
             verdict = flight.verdict or Verdict(Fault.REGION, tuple(flight.route.legs))
         raise error_for(query, verdict, now, self._transport.host)
 
     def leave(self, flight: Flight, wake: Callable[[], None]) -> None:
-        """A waiter was interrupted; nothing else changes."""
+        """A waiter waits no longer; nothing else changes."""
         with self._decide():
             flight.leave(wake)
 
@@ -138,39 +135,48 @@ class Engine:
 
     def _flight(self, query: Query, now: float, timeout: float) -> Flight:
         flight = self._flights.get(query)
-        if flight is None:
+        if flight is None or not flight.route.worth_joining(now):
             budget = max(self._settings.timeout, timeout)
-            route = Route(self._settings.regions, now + budget, now + timeout, self._settings.primary_region or "")
-            flight = self._flights[query] = Flight(query, route)
+            primary = self._settings.primary_region or ""
+            flight = Flight(query, Route(self._settings.regions, now, now + budget, now + timeout, primary))
+            self._flights[query] = flight
         return flight
 
+    def _sweep(self, now: float, act: list[Callable[[], None]]) -> None:
+        # A flight that everybody left is judged by whoever comes next.
+        for flight, leg in list(self._under_way.values()):
+            if leg.running and now >= leg.cap_at:
+                self._advance(flight, now, act)
+
     def _advance(self, flight: Flight, now: float, act: list[Callable[[], None]]) -> None:
-        if flight.over:
-            return
         for leg in flight.route.pass_time(now):
             self._counts[leg.region, "stuck"] += 1
             self._counts[leg.region, "failures"] += 1
-        while next_leg := flight.route.due(now):
-            job = partial(_attempt, weakref.ref(self), self._transport, flight, next_leg)
-            act.append(partial(self._lanes[next_leg.region].submit, job))
-        flight.verdict = flight.route.verdict(now)
-        if flight.verdict:
-            self._failed(flight.query, flight.verdict, now)
+        while not flight.over and (next_leg := flight.route.due(now)):
+            self._dispatch(flight, next_leg, now, act)
+        if not flight.over and (verdict := flight.route.verdict(now)):
+            flight.verdict = verdict
+            self._failed(flight.query, verdict, now)
             self._land(flight, act)
+
+    def _dispatch(self, flight: Flight, leg: Leg, now: float, act: list[Callable[[], None]]) -> None:
+        if self._counts[leg.region, "stuck"] >= WIDTH:
+            flight.route.end(leg, now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
+        else:
+            act.append(partial(self._submit, flight, leg))
+
+    def _submit(self, flight: Flight, leg: Leg) -> None:
+        if not self._lanes[leg.region].submit(partial(_attempt, weakref.ref(self), self._transport, flight, leg)):
+            self.ended(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
 
     def _failed(self, query: Query, verdict: Verdict, now: float) -> None:
         entry = self.store.find(query)
+        if entry is None:
+            return
         if verdict.definitive:
-            self._forget(query, now)
-        elif entry is not None and now < entry.dead_at:
+            self.store.drop(entry, self._tickets)
+        elif now < entry.dead_at:
             self.store.stand_in(entry, now + _STAND_IN_SECONDS)
-
-    def _forget(self, query: Query, now: float) -> None:
-        """Drops the value, and bars the answers to requests sent before this moment from bringing it back."""
-        self._barred[query] = now
-        entry = self.store.find(query)
-        if entry is not None:
-            self.store.drop(entry)
 
     def _land(self, flight: Flight, act: list[Callable[[], None]]) -> None:
         if self._flights.get(flight.query) is flight:
@@ -180,36 +186,43 @@ class Engine:
     # What an attempt tells, from its lane's thread.
 
     def started(self, flight: Flight, leg: Leg) -> bool:
-        """Whether the request is still wanted, now that a thread has time for it."""
+        """Whether the request is still wanted, now that a thread has time for it; numbers it if so."""
         with self._decide():
             wanted = leg.running and not flight.over and not self._closed
             if wanted:
-                leg.started_at = self._runtime.now()
+                self._tickets += 1
+                leg.ticket, leg.started_at = self._tickets, self._runtime.now()
+                self._under_way[leg.ticket] = (flight, leg)
                 self._counts[leg.region, "calls"] += 1
             return wanted
 
     def ended(self, flight: Flight, leg: Leg, outcome: Secret | Failure) -> None:
-        """An attempt has its outcome. One that reached its cap was judged then, and is only no longer stuck."""
+        """An attempt has its outcome. One that reached its cap was judged then; its value counts all the same."""
         with self._decide() as act:
             now = self._runtime.now()
-            if not leg.running:
-                self._counts[leg.region, "stuck"] -= 1
-                return
-            if isinstance(outcome, Failure):
-                self._counts[leg.region, "failures"] += 1
-                flight.route.end(leg, now, outcome)
-            else:
-                self._counts[leg.region, "answers"] += 1
-                flight.route.end(leg, now, None)
-                self._arrived(flight, outcome, now, act)
+            self._under_way.pop(leg.ticket, None)
+            failure = outcome if isinstance(outcome, Failure) else None
+            self._count(leg, failure)
+            if leg.running:
+                flight.route.end(leg, now, failure)
+            if not isinstance(outcome, Failure):
+                self._arrived(flight, outcome, leg.ticket, now, act)
             self._advance(flight, now, act)
 
-    def _arrived(self, flight: Flight, secret: Secret, now: float, act: list[Callable[[], None]]) -> None:
-        if self._closed or secret.requested_at <= self._barred.get(flight.query, -1.0):
+    def _count(self, leg: Leg, failure: Failure | None) -> None:
+        if not leg.running:
+            self._counts[leg.region, "stuck"] -= 1
+        elif failure:
+            self._counts[leg.region, "failures"] += 1
+        if not failure:
+            self._counts[leg.region, "answers"] += 1
+
+    def _arrived(self, flight: Flight, secret: Secret, ticket: int, now: float, act: list[Callable[[], None]]) -> None:
+        if self._closed:
             return
-        entry = self.store.put(flight.query, secret, now)
+        entry = self.store.put(flight.query, secret, ticket, now)
         if not flight.over:
-            flight.secret = entry.secret
+            flight.secret = entry.secret if entry else secret
             self._land(flight, act)
 
     @property

@@ -48,7 +48,8 @@ def _list(attempts: Sequence[Attempt]) -> str:
 def _missing(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
     return SecretNotFoundError(
         f"no listed region has secret {query}: {_list(attempts)}. Check the id, the account "
-        "and, for a replica, its replication status; a partial ARN whose name ends in a hyphen and six characters must be given in full",
+        "and, for a replica, its replication status; a partial ARN whose name ends in a hyphen and six characters must "
+        "be given in full",
         attempts,
     )
 
@@ -64,7 +65,8 @@ def _deleted(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
 def _denied(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
     return SecretAccessDeniedError(
         f"access to secret {query} is refused: {_list(attempts)}. "
-        "Allow secretsmanager:GetSecretValue on its ARN in every listed region, and kms:Decrypt on the key where it is encrypted with a customer key",
+        "Allow secretsmanager:GetSecretValue on its ARN in every listed region, and kms:Decrypt on the key where it "
+        "is encrypted with a customer key",
         attempts,
     )
 

@@ -1,50 +1,63 @@
-"""What is held.
+"""What is held: secrets, the ids that lead to them, how long each value may be served, and which goes when it is full.
 
-Entries, the ids that lead to them, how long each may be served, and which goes when there are too many.
-
-Every method but the dictionary behind `hot` is used under the cache's lock. A hit reads `hot` without it.
+Everything here is used under the cache's lock, except the dictionary `hot`: a hit reads it without.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import cachetools
 
 from secretcache._ids import Query, SecretId
-from secretcache._versions import answered_id, may_replace
+from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
     from secretcache._secret import Secret
 
-__all__ = ["Entry", "HotKey", "Store"]
+__all__ = ["Entry", "HotKey", "Record", "Store"]
 
 HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 """What a reader passed: the bare id for AWSCURRENT, else the id with stage and version."""
+_Which: TypeAlias = "tuple[str | None, str | None]"
+_NEVER = float("-inf")
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One secret: the ids that lead to it, and its versions held."""
+
+    address: SecretId
+    """How it is asked for: as it was first asked, so that a name made again under a new suffix is found."""
+    aliases: tuple[SecretId, ...] = ()
+    entries: dict[_Which, Entry] = field(default_factory=dict)
+    floor: int = 0
+    """Answers to requests up to this ticket are not held: something was dropped after they were sent."""
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """One version of one secret, as it is held."""
 
-    query: Query
-    """How it is asked for: as it was first asked, so that a name made again under a new suffix is found."""
+    record: Record
+    which: _Which
     secret: Secret
+    ticket: int
+    """The number of the request that brought it: later requests have higher ones, whatever the clock says."""
     serve_until: float
     """Until then a read returns `secret` and decides nothing."""
     dead_at: float
     """From then on it is not served, whatever the regions do."""
     last_read: float
-    aliases: list[Query] = field(default_factory=list)
-    hot_keys: list[HotKey] = field(default_factory=list)
+    hot_keys: tuple[HotKey, ...] = ()
 
 
 class _Bounded(cachetools.Cache[int, Entry]):
     """A bounded map, by identity, that lets go of the entry read longest ago.
 
-    Readers stamp `last_read` without a lock, so the order is known only when it is looked for: 60 us for 1024
-    entries, and only when a cold read finds the map full. An LRU list would double the price of every hit.
+    Readers stamp `last_read` without a lock, so the order is known only when it is looked for: 60 us for 1024 entries,
+    and only when a cold read finds the map full. An LRU list would double the price of every hit.
     """
 
     def popitem(self) -> tuple[int, Entry]:
@@ -62,93 +75,123 @@ class Store:
         self._ttl = ttl
         self._max_stale = max_stale
         self._entries = _Bounded(max_entries)
-        self._by_query: dict[Query, Entry] = {}
+        self._records: dict[SecretId, Record] = {}
         self._own_accounts: set[str] = set()
+        self._floor = 0
+        """As `Record.floor`, for secrets that have no record."""
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def find(self, query: Query) -> Entry | None:
         """The entry a query leads to, by any id known to be the same secret."""
-        return self._by_query.get(query) or self._by_query.get(self._by_name(query))
+        record = self._record(query.secret)
+        return record.entries.get((query.stage, query.version_id)) if record else None
+
+    def address(self, secret: SecretId) -> SecretId:
+        """The id under which a secret is asked for: the same for all ids known to be the same secret."""
+        record = self._record(secret)
+        return record.address if record else secret
 
     def keep_hot(self, key: HotKey, entry: Entry) -> None:
         """Lets the next read with this key find the entry without a lock."""
-        if self.hot.get(key) is not entry:
-            self._unhook(key)
-            self.hot[key] = entry
-            entry.hot_keys.append(key)
+        before = self.hot.get(key)
+        if before is entry:
+            return
+        if before is not None:
+            before.hot_keys = tuple(one for one in before.hot_keys if one != key)
+        self.hot[key] = entry
+        entry.hot_keys += (key,)
 
-    def put(self, query: Query, secret: Secret, now: float) -> Entry:
-        """Holds an answer, unless a later one is held already; returns the entry that stands afterwards."""
-        full = self._full(query, secret)
-        entry = self._by_query.get(full)
-        if entry is None:
-            entry = self._insert(query, secret, now)
-        elif may_replace(entry.secret, secret):
-            entry.secret, entry.serve_until, entry.dead_at = secret, *self._lifetime(query, secret)
-        for alias in (full, self._by_name(query), *self._trusted_name(full, secret)):
-            self._lead(alias, entry)
-        return entry
+    def put(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
+        """Holds an answer, unless a later one is held already; returns the entry that stands afterwards.
 
-    def drop(self, entry: Entry) -> None:
-        """Forgets an entry and every way to it."""
-        self._entries.pop(id(entry), None)
-        for alias in entry.aliases:
-            del self._by_query[alias]
-        for key in entry.hot_keys:
-            del self.hot[key]
-        entry.aliases, entry.hot_keys = [], []
+        None: the answer may not be held, because its secret was dropped after the request was sent.
+        """
+        full = answered_id(secret.arn, secret.region) or query.secret
+        record = self._records.get(full)
+        if ticket <= (record.floor if record else self._floor):
+            return None
+        if not query.secret.is_arn:
+            self._own_accounts.add(full.account)
+        record = record or Record(query.secret)
+        self._lead(record, (full, self._by_name(query.secret), *self._trusted_name(full, secret)))
+        return self._hold(record, query, secret, ticket, now)
+
+    def drop(self, entry: Entry, ticket: int) -> None:
+        """Forgets a value. Answers to requests up to that ticket do not bring it back."""
+        entry.record.floor = self._floor = ticket
+        self._remove(entry)
 
     def clear(self) -> None:
         """Forgets everything."""
         for entry in list(self._entries.values()):
-            self.drop(entry)
+            self._remove(entry)
 
     def stand_in(self, entry: Entry, until: float) -> None:
         """Lets an old value be served for a while longer, never past its end."""
         entry.serve_until = max(entry.serve_until, min(until, entry.dead_at))
 
-    def _insert(self, query: Query, secret: Secret, now: float) -> Entry:
-        while len(self._entries) >= self._entries.maxsize:
-            self.drop(self._entries.popitem()[1])
-            self.evictions += 1
-        entry = Entry(query, secret, *self._lifetime(query, secret), last_read=now)
-        self._entries[id(entry)] = entry
+    def _record(self, secret: SecretId) -> Record | None:
+        return self._records.get(secret) or self._records.get(self._by_name(secret))
+
+    def _hold(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> Entry:
+        which = (query.stage, query.version_id)
+        entry = record.entries.get(which)
+        serve_until, dead_at = self._lifetime(query, secret)
+        if entry is None:
+            entry = Entry(record, which, secret, ticket, serve_until, dead_at, last_read=now)
+            self._make_room()
+            record.entries[which] = self._entries[id(entry)] = entry
+        elif ticket > entry.ticket:
+            entry.secret, entry.ticket, entry.serve_until, entry.dead_at = secret, ticket, serve_until, dead_at
         return entry
+
+    def _make_room(self) -> None:
+        while len(self._entries) >= self._entries.maxsize:
+            self._remove(self._entries.popitem()[1])
+            self.evictions += 1
 
     def _lifetime(self, query: Query, secret: Secret) -> tuple[float, float]:
         # A version read by its id never changes: only the right to read it is asked again.
         fresh = self._ttl if query.version_id is None else max(self._ttl, self._max_stale)
         return secret.requested_at + fresh, secret.requested_at + self._ttl + self._max_stale
 
-    def _full(self, query: Query, secret: Secret) -> Query:
-        answered = answered_id(secret.arn, secret.region)
-        if answered is None:  # not reached: an answer with another ARN is no answer
-            return query
-        if not query.secret.is_arn:
-            self._own_accounts.add(answered.account)
-        return replace(query, secret=answered)
+    def _remove(self, entry: Entry) -> None:
+        # First the times: a forked child, or a reader without the lock, may see this half done.
+        entry.serve_until = entry.dead_at = _NEVER
+        for key in entry.hot_keys:
+            del self.hot[key]
+        entry.hot_keys = ()
+        self._entries.pop(id(entry), None)
+        record = entry.record
+        record.entries.pop(entry.which, None)
+        if not record.entries:
+            self._unlead(record)
 
-    def _by_name(self, query: Query) -> Query:
+    def _by_name(self, asked: SecretId) -> SecretId:
         # Names cannot cross accounts: a partial ARN of our own account is the name, and any other is only itself.
-        asked = query.secret
-        partial_of_ours = asked.account in self._own_accounts and asked == asked.without_suffix()
-        return replace(query, secret=SecretId(asked.name)) if partial_of_ours else query
+        is_partial_of_ours = asked.account in self._own_accounts and asked == asked.without_suffix()
+        return SecretId(asked.name) if is_partial_of_ours else asked
 
-    def _trusted_name(self, full: Query, secret: Secret) -> tuple[Query, ...]:
-        return (replace(full, secret=SecretId(secret.name)),) if full.secret.account in self._own_accounts else ()
+    def _trusted_name(self, full: SecretId, secret: Secret) -> tuple[SecretId, ...]:
+        return (SecretId(secret.name),) if full.account in self._own_accounts else ()
 
-    def _lead(self, alias: Query, entry: Entry) -> None:
-        before = self._by_query.get(alias)
-        if before is entry:
-            return
-        if before is not None:  # the same name under a new suffix: a new secret, and the old one is gone
-            self.drop(before)
-        self._by_query[alias] = entry
-        entry.aliases.append(alias)
+    def _lead(self, record: Record, aliases: tuple[SecretId, ...]) -> None:
+        for alias in dict.fromkeys(aliases):
+            before = self._records.get(alias)
+            if before is record:
+                continue
+            if before is not None:  # the same name under a new suffix: a new secret, and the old one is gone
+                self._remove_all(before)
+            self._records[alias] = record
+            record.aliases += (alias,)
 
-    def _unhook(self, key: HotKey) -> None:
-        entry = self.hot.pop(key, None)
-        if entry is not None:
-            entry.hot_keys.remove(key)
+    def _unlead(self, record: Record) -> None:
+        for alias in record.aliases:
+            del self._records[alias]
+        record.aliases = ()
+
+    def _remove_all(self, record: Record) -> None:
+        for entry in list(record.entries.values()):
+            self._remove(entry)

@@ -12,7 +12,7 @@ from secretcache._transport import Call, Failure, Fault, Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["answered_id", "may_replace", "read_answer"]
+__all__ = ["answered_id", "read_answer"]
 
 
 def read_answer(call: Call, reply: Reply, requested_at: float, lifetime: Lifetime) -> Secret | Failure:
@@ -71,11 +71,3 @@ def answered_id(arn: str, region: str) -> SecretId | None:
     except ConfigurationError:
         return None
     return parsed if parsed.is_arn else None
-
-
-def may_replace(held: Secret | None, new: Secret) -> bool:
-    """Whether an answer may take the place of the value held.
-
-    A later request's may, a late answer to an earlier one may not.
-    """
-    return held is None or new.requested_at >= held.requested_at

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from secretcache._runtime import Runtime
 
-__all__ = ["Lane"]
+__all__ = ["WIDTH", "Lane"]
 
 _log = logging.getLogger("secretcache")
-_WIDTH = 4
+WIDTH = 4
+"""Threads of a lane, and so the most attempts that can be stuck in one region."""
 _IDLE_SECONDS = 10.0
 
 
@@ -33,31 +34,49 @@ class Lane:
         self._threads = 0
         self._unfinished = 0
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Runs the job on a thread of the lane: at once if one is free, else when one is. Never blocks."""
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Runs the job on a thread of the lane: at once if one is free, else when one is. Never blocks.
+
+        False: it will not run, because the system grants this process no thread.
+        """
         with self._lock:
             self._unfinished += 1
-            grows = self._threads < min(self._unfinished, _WIDTH)
+            grows = self._threads < min(self._unfinished, WIDTH)
             self._threads += grows
+        if grows and not self._grow():
+            return False
         self._jobs.put(job)
-        if grows:
-            self._runtime.spawn(self._work, self._name)
+        return True
 
     def close(self) -> None:
         """Lets idle threads end now; one that is stuck ends when its attempt does."""
-        for _ in range(_WIDTH):
+        for _ in range(WIDTH):
             self._jobs.put(None)
 
+    def _grow(self) -> bool:
+        try:
+            self._runtime.spawn(self._work, self._name)
+        except RuntimeError:  # no more threads, or the interpreter is shutting down
+            with self._lock:
+                self._threads -= 1
+                alone = self._threads == 0
+                self._unfinished -= alone
+            return not alone
+        return True
+
     def _work(self) -> None:
-        while True:
-            try:
-                job = self._jobs.get(timeout=_IDLE_SECONDS)
-            except queue.Empty:
-                job = None
-            if job is None and self._retire():
-                return
-            if job is not None:
-                self._run(job)
+        while self._work_once() or not self._retire():
+            pass
+
+    def _work_once(self) -> bool:
+        # A frame of its own: an idle thread must not keep its last job, and with it a secret, alive.
+        try:
+            job = self._jobs.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            return False
+        if job is not None:
+            self._run(job)
+        return job is not None
 
     def _run(self, job: Callable[[], None]) -> None:
         try:

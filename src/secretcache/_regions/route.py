@@ -1,4 +1,4 @@
-"""One flight's walk over the regions: which to ask next, how long to wait for it, and what the failures add up to.
+"""One flight's walk over the regions: which to ask next, how long to wait for it, what the failures add up to.
 
 Pure: a route is told the time and what happened, and tells what to do. It knows neither threads nor sockets.
 """
@@ -16,44 +16,41 @@ if TYPE_CHECKING:
 __all__ = ["ATTEMPT_CAP", "Leg", "Route", "Verdict"]
 
 ATTEMPT_CAP = 2.5
-"""Seconds after which an attempt is a region fault.
+"""Seconds after which an attempt is a region fault: two regions fit in the default timeout of 5 s."""
 
-With 1 s to connect and 2 s to read, two regions fit in the default timeout of 5 s.
-"""
-
-_FINAL_IN_ONE_REGION = frozenset({Fault.CALLER})
 _OF_THE_SECRET = (Fault.DENIED, Fault.DELETED, Fault.MISSING)  # the first that a region tells names the verdict
 _FINAL_BY_THE_PRIMARY = (Fault.DENIED, Fault.DELETED)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Leg:
     """One region's part in a route. Times are on the cache's clock."""
 
     region: str
     wanted_at: float
-    share: float
-    """Seconds of the flight that belong to this region: the cap of its attempt, counted from its start."""
+    cap: float
+    """Seconds, from when a thread takes the attempt up, until it has failed whatever it does."""
     patience: float
-    """Seconds until the next region is asked as well; less than the share where the caller's own deadline is near."""
+    """Seconds until the next region is asked as well; less than the cap where the caller's own deadline is near."""
+    ticket: int = 0
     started_at: float | None = None
     ended_at: float | None = None
     failure: Failure | None = None
 
     @property
     def running(self) -> bool:
-        """Whether it was asked and has neither answered nor failed."""
+        """Whether it has neither answered nor failed nor reached its cap."""
         return self.ended_at is None
 
     @property
     def cap_at(self) -> float:
-        """When the attempt has failed whatever it does; never, as long as no thread has taken it up."""
-        return float("inf") if self.started_at is None else self.started_at + self.share
+        """When it fails whatever it does; never, as long as no thread has taken it up."""
+        return float("inf") if self.started_at is None else self.started_at + self.cap
 
     @property
     def look_at(self) -> float:
-        """When the cap may have been reached: an early look costs nothing."""
-        return (self.wanted_at if self.started_at is None else self.started_at) + self.share
+        """When the cap may be reached, as far as one can tell: an early look costs nothing."""
+        return (self.wanted_at if self.started_at is None else self.started_at) + self.cap
 
     @property
     def patience_at(self) -> float:
@@ -79,76 +76,74 @@ class Verdict:
         return next((leg.failure for leg in self.legs if leg.failure and leg.failure.fault is self.fault), None)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Route:
-    """The order of regions, the flight's deadline, and what has happened so far."""
+    """The order of regions, the flight's time, and what has happened so far."""
 
     regions: Sequence[str]
+    begun_at: float
     deadline: float
     """When the flight is over whatever the regions do."""
-    impatient_until: float
-    """The deadline of the caller who began the flight, if earlier.
-
-    Regions share that time, but are not judged by it.
-    """
+    caller_deadline: float
+    """That of the caller who began the flight: the regions share this time, but are not judged by it."""
     primary: str = ""
     legs: list[Leg] = field(default_factory=list)
 
     def due(self, now: float) -> Leg | None:
-        """The leg to start now, if any. Called until it gives none."""
-        if (
-            not self._left()
-            or now >= self.deadline
-            or self._final()
-            or any(self._patient(leg, now) for leg in self.legs)
-        ):
+        """The leg to start now, if any. To be called until there is none."""
+        waiting = any(leg.running and now < min(leg.patience_at, leg.cap_at) for leg in self.legs)
+        if waiting or self._over(now) or not self._regions_left():
             return None
-        left = self._left()
-        share = min(ATTEMPT_CAP, (self.deadline - now) / left)
-        hurry = (self.impatient_until - now) / left
-        leg = Leg(self.regions[len(self.legs)], now, share, min(share, hurry) if hurry > 0 else share)
+        left = self._regions_left()
+        cap = min(ATTEMPT_CAP, (self.deadline - now) / left)
+        hurry = (self.caller_deadline - now) / left
+        leg = Leg(self.regions[len(self.legs)], now, cap, min(cap, hurry) if hurry > 0 else cap)
         self.legs.append(leg)
         return leg
 
     def pass_time(self, now: float) -> list[Leg]:
-        """Fails the attempts that have reached their cap, and returns them: they are to be left behind."""
+        """Fails the attempts that have reached their cap, and returns them: they are left behind."""
         capped = [leg for leg in self.legs if leg.running and now >= leg.cap_at]
         for leg in capped:
-            self.end(leg, now, Failure(Fault.REGION, "AttemptTimeout", f"no whole answer within {leg.share:.1f} s"))
+            self.end(leg, now, Failure(Fault.REGION, "AttemptTimeout", f"no whole answer within {leg.cap:.1f} s"))
         return capped
 
     def end(self, leg: Leg, now: float, failure: Failure | None) -> None:
         """Records what came of an attempt; None is success."""
         leg.ended_at, leg.failure = now, failure
 
-    def wake_at(self) -> float:
-        """When time by itself changes something next."""
+    def wake_at(self, now: float) -> float:
+        """When time by itself changes something next: always later than now, before the deadline."""
         running = [leg for leg in self.legs if leg.running]
         moments = [leg.look_at for leg in running]
-        if self._left():
+        if self._regions_left():
             moments += [leg.patience_at for leg in running]
-        return min([self.deadline, *moments])
+        return min([self.deadline, *(moment for moment in moments if moment > now)])
 
     def verdict(self, now: float) -> Verdict | None:
         """What the failures add up to; None while a region may still answer."""
-        waiting = self._left() or any(leg.running for leg in self.legs)
-        if waiting and now < self.deadline and not self._final():
-            return None
-        return Verdict(self._sum(), tuple(self.legs))
+        hopeful = self._regions_left() or any(leg.running for leg in self.legs)
+        return None if hopeful and not self._over(now) else Verdict(self._sum(), tuple(self.legs))
 
-    def _left(self) -> int:
+    def worth_joining(self, now: float) -> bool:
+        """Whether a reader who comes now has a fair chance in this flight.
+
+        One whose regions have all been asked, and whose time is nearly spent, would hand its newcomers a failure that
+        is none of theirs.
+        """
+        fair = min(ATTEMPT_CAP, self.deadline - self.begun_at) / 2
+        return self._regions_left() > 0 or self.deadline - now >= fair
+
+    def _regions_left(self) -> int:
         return len(self.regions) - len(self.legs)
 
-    def _final(self) -> bool:
-        return any(leg.failure and leg.failure.fault in _FINAL_IN_ONE_REGION for leg in self.legs)
-
-    def _patient(self, leg: Leg, now: float) -> bool:
-        return leg.running and now < min(leg.patience_at, leg.cap_at)
+    def _over(self, now: float) -> bool:
+        return now >= self.deadline or any(leg.failure and leg.failure.fault is Fault.CALLER for leg in self.legs)
 
     def _sum(self) -> Fault:
         told = {leg.region: leg.failure.fault if leg.failure else Fault.REGION for leg in self.legs}
         faults = set(told.values())
-        if self._final():
+        if Fault.CALLER in faults:
             return Fault.CALLER
         if told.get(self.primary) in _FINAL_BY_THE_PRIMARY:
             return told[self.primary]

@@ -27,6 +27,7 @@ class Fault(enum.Enum):
     IDENTITY = "E: the credentials, or the host they come from, failed"
     NOT_OFFERED = "F: the region is not enabled for the account, or the service is not offered there"
     CALLER = "G: the request itself is wrong"
+    LOCAL = "H: this process could not send the request; it says nothing of the region"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,225 @@
+"""What the tests put in place of the machine and of the regions: a clock moved by hand, and regions that do as told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from secretcache import SecretCache
+from secretcache._engine import Engine
+from secretcache._runtime import Event, SystemRuntime
+from secretcache._transport import Call, Failure, Fault, Reply
+
+OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
+REGIONS = (OSAKA, TOKYO)
+PATIENCE = 10.0  # real seconds: only a test that fails waits so long
+T = TypeVar("T")
+
+
+class ManualEvent:
+    """An event whose waiters are woken by the clock too."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self._set = False
+
+    def set(self) -> None:
+        with self._changed:
+            self._set = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        with self._changed:
+            self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+
+class ManualRuntime(SystemRuntime):
+    """The machine with a clock that only the test moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._time = 1000.0
+        self._waiting = 0
+        self.now = lambda: self._time
+        self.threads_allowed = True
+        self.threads: list[threading.Thread] = []
+
+    def event(self) -> ManualEvent:  # type: ignore[override] # as good as the real one, here
+        return ManualEvent(self._changed)
+
+    def wait(self, event: Event, until: float) -> bool:
+        with self._changed:
+            self._waiting += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: event.is_set() or self._time >= until)
+            self._waiting -= 1
+            return event.is_set()
+
+    def spawn(self, run: Callable[[], None], name: str) -> None:
+        if not self.threads_allowed:
+            raise RuntimeError("can't start new thread")
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def advance(self, seconds: float) -> None:
+        with self._changed:
+            self._time += seconds
+            self._changed.notify_all()
+
+    def until_waiting(self, readers: int) -> None:
+        """Returns when that many readers wait."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._waiting >= readers, PATIENCE), f"{self._waiting} wait"
+
+
+class Gate:
+    """A request that is held until it is told what comes of it."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._answered = threading.Event()
+        self._reply: Reply = {}
+
+    def answer(self, reply: Reply) -> None:
+        self._reply = reply
+        self._answered.set()
+
+    def wait(self) -> Reply:
+        assert self._answered.wait(PATIENCE), "nobody answered the request"
+        return self._reply
+
+
+class ScriptedRegions:
+    """A transport whose regions hold what the test says, and hold back what the test holds."""
+
+    def __init__(self) -> None:
+        self.replies: dict[str, Callable[[Call], Reply]] = {}
+        self.calls: list[Call] = []
+        self.gates: list[Gate] = []
+        self.closed = False
+        self._held: set[str] = set()
+        self._changed = threading.Condition()
+
+    def send(self, call: Call) -> Reply:
+        with self._changed:
+            self.calls.append(call)
+            gate = Gate(call) if call.region in self._held else None
+            if gate:
+                self.gates.append(gate)
+            self._changed.notify_all()
+        return gate.wait() if gate else self.replies[call.region](call)
+
+    def host(self, region: str) -> str:
+        return f"secretsmanager.{region}.amazonaws.com"
+
+    def close(self) -> None:
+        self.closed = True
+
+    def hold(self, *regions: str) -> None:
+        """From now on requests to these regions wait for the test."""
+        self._held = set(regions)
+
+    def gate(self, number: int = 0) -> Gate:
+        """The held request of that number, as soon as it is there."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.gates) > number, PATIENCE), f"{len(self.gates)} are held"
+            return self.gates[number]
+
+    def asked(self) -> list[str]:
+        """The regions asked, in order."""
+        return [call.region for call in self.calls]
+
+
+def arn(region: str, name: str = "prod/db", suffix: str = "AbCdEf") -> str:
+    return f"arn:aws:secretsmanager:{region}:123456789012:secret:{name}" + (f"-{suffix}" if suffix else "")
+
+
+def answer(region: str, value: str | bytes = "v1", name: str = "prod/db", **more: Any) -> Mapping[str, Any]:
+    content = {"SecretString": value} if isinstance(value, str) else {"SecretBinary": value}
+    return {
+        "ARN": arn(region, name),
+        "Name": name,
+        "VersionId": f"{value!r:.20}-0000-0000-0000-000000000000",
+        "VersionStages": ["AWSCURRENT"],
+        "CreatedDate": datetime(2026, 11, 23, tzinfo=timezone.utc),
+        **content,
+        **more,
+    }
+
+
+def failure(fault: Fault = Fault.REGION, code: str = "InternalServiceError", message: str = "told so") -> Failure:
+    return Failure(fault, code, message, cause=OSError(code))
+
+
+class House:
+    """A cache over scripted regions, on a manual clock."""
+
+    def __init__(self, regions: Sequence[str] = REGIONS, **options: Any) -> None:
+        self.runtime = ManualRuntime()
+        self.regions = ScriptedRegions()
+        for region in regions:
+            self.says(region, "v1")
+        self.cache = SecretCache(list(regions), _runtime=self.runtime, _transport=self.regions, **options)
+        self._ended = threading.Condition()
+        self._tell_when_attempts_end(self.cache._engine)
+
+    def _tell_when_attempts_end(self, engine: Engine) -> None:
+        ended = engine.ended
+
+        def told(*arguments: Any) -> None:
+            ended(*arguments)
+            with self._ended:
+                self._ended.notify_all()
+
+        engine.ended = told  # type: ignore[method-assign]
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Returns when something is true that becomes so at the end of an attempt."""
+        with self._ended:
+            assert self._ended.wait_for(true, PATIENCE), "did not come true"
+
+    def says(self, region: str, reply: str | Reply) -> None:
+        """From now on that region answers with a value, or with a whole reply."""
+        if isinstance(reply, str):
+            self.regions.replies[region] = lambda call: answer(call.region, reply, _asked_name(call))
+        else:
+            self.regions.replies[region] = lambda _: reply
+
+    def fails(self, region: str, fault: Fault = Fault.REGION, code: str = "InternalServiceError") -> None:
+        self.says(region, failure(fault, code))
+
+
+def _asked_name(call: Call) -> str:
+    asked = call.query.secret
+    return asked.without_suffix().name if asked.is_arn else asked.name
+
+
+class InThread:
+    """A call in a thread of its own, and what came of it."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.error: BaseException | None = None
+        self.value: Any = None
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.value = self._call()
+        except BaseException as error:  # noqa: BLE001 - it is raised again in result()
+            self.error = error
+
+    def result(self) -> Any:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "still running"
+        if self.error is not None:
+            raise self.error
+        return self.value
