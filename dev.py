@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sets everything up and runs it: `python3 dev.py demo`, `python3 dev.py test`.
 
-Needs Python 3.10 or newer with venv and pip. Each command has a virtual environment of its own beside this file, made when it is first needed and again when
-pyproject.toml has changed.
+Needs Python 3.10 or newer with venv and pip. Each command has a virtual environment of its own beside this file, made
+when it is first needed and again when pyproject.toml has changed.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class House:
             with self._ended:
                 self._ended.notify_all()
 
-        engine.ended = told  # type: ignore[method-assign]
+        engine.ended = told  # type: ignore[method-assign,assignment]
 
     def until(self, true: Callable[[], bool]) -> None:
         """Returns when something is true that becomes so at the end of an attempt."""

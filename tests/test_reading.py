@@ -6,7 +6,6 @@ import gc
 import weakref
 
 import pytest
-from support import OSAKA, PATIENCE, TOKYO, House, InThread, answer, arn, failure
 
 from secretcache import (
     CacheClosedError,
@@ -18,6 +17,7 @@ from secretcache import (
     SecretUnavailableError,
 )
 from secretcache._transport import Fault
+from support import OSAKA, PATIENCE, TOKYO, House, InThread, answer, arn, failure
 
 
 def test_the_first_region_that_answers_wins() -> None:
@@ -543,7 +543,7 @@ def test_an_interrupted_reader_leaves_no_trace() -> None:
     def interrupted(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    house.runtime.wait = interrupted  # type: ignore[method-assign]
+    house.runtime.wait = interrupted  # type: ignore[method-assign,assignment]
     with pytest.raises(KeyboardInterrupt):
         house.cache.get("prod/db")
     (flight,) = house.cache._engine._flights.values()

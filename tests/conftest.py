@@ -1,0 +1,47 @@
+"""The embedded Secrets Manager that tests over real HTTP share: one faultable endpoint per region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from secretcache import SecretCache
+from secretcache._demo.embedded import EmbeddedSecretsManager
+from support import OSAKA, REGIONS, TOKYO
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[EmbeddedSecretsManager]:
+    with EmbeddedSecretsManager(TOKYO, [OSAKA]) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def manager(running: EmbeddedSecretsManager) -> Iterator[EmbeddedSecretsManager]:
+    """Both regions healthy, and nothing recorded."""
+    _heal(running)
+    yield running
+    _heal(running)
+
+
+def _heal(manager: EmbeddedSecretsManager) -> None:
+    for proxy in manager.proxies.values():
+        proxy.heal()
+        proxy.clear()
+
+
+@pytest.fixture
+def make_cache(manager: EmbeddedSecretsManager) -> Iterator[Callable[..., SecretCache]]:
+    """Makes caches over the embedded regions, and closes them."""
+    made = []
+
+    def make(**options: Any) -> SecretCache:
+        given = {"endpoint_urls": manager.endpoint_urls, "session_factory": manager.session, **options}
+        made.append(SecretCache(list(REGIONS), **given))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        cache.close()
