@@ -65,7 +65,7 @@ class Secret:
     _value: str | bytes
     requested_at: float
     _lifetime: Lifetime
-    _parsed: dict[str, Any] | None
+    _parsed: Any
 
     def __init__(  # noqa: PLR0913 - one field each of one response
         self,
@@ -132,14 +132,16 @@ class Secret:
             KeyError: there is no such key.
             SecretFormatError: the secret is no JSON object.
         """
-        if key in self and self._parsed is not None:
+        if self._parsed is None:
+            self._parse_once()
+        if key in self._parsed:
             return self._parsed[key]
         raise KeyError(f"secret {self.name!r} has no key {key!r}")
 
     def __contains__(self, key: object) -> bool:
         if self._parsed is None:
             self._parse_once()
-        return self._parsed is not None and key in self._parsed
+        return key in self._parsed
 
     __iter__ = None  # with __getitem__ alone, Python would try secret[0], secret[1], ...
 

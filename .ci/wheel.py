@@ -1,0 +1,56 @@
+"""Builds the wheel, looks at what is in it, and runs the tests against it where `src` is out of reach."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent.parent
+NEEDED = {"secretcache/__init__.py", "secretcache/py.typed", "secretcache/_demo/proxy.py"}
+
+
+def main() -> None:
+    """Any step that fails ends the run."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        run(sys.executable, "-m", "build", "--outdir", str(place / "dist"), str(HERE))
+        (wheel,) = (place / "dist").glob("*.whl")
+        check_contents(wheel)
+        test(wheel, place)
+
+
+def check_contents(wheel: Path) -> None:
+    """All modules, the type marker and the licence are there, and nothing that is not the package."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {str(path.relative_to(HERE / "src")) for path in (HERE / "src").rglob("*.py")}
+    missing = (sources | NEEDED) - names
+    strange = {name for name in names if not name.startswith(("secretcache/", "secretcache-"))}
+    licensed = any(name.endswith("/LICENSE") for name in names)
+    if missing or strange or not licensed:
+        sys.exit(f"the wheel lacks {sorted(missing)}, has {sorted(strange)}, LICENSE there: {licensed}")
+
+
+def test(wheel: Path, place: Path) -> None:
+    """The whole suite, in an environment that has the wheel and not the checkout."""
+    venv.create(place / "env", with_pip=True)
+    python = str(place / "env" / "bin" / "python")
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[dev]")
+    for what in ("tests", "benchmarks"):
+        shutil.copytree(HERE / what, place / what)
+    for what in ("pyproject.toml", "README.md"):
+        shutil.copy(HERE / what, place)
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=place)
+
+
+def run(*command: str, cwd: Path = HERE) -> None:
+    """Runs a command, which must succeed."""
+    subprocess.run(command, cwd=cwd, check=True)
+
+
+if __name__ == "__main__":
+    main()
