@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -67,6 +68,9 @@ def client_error(code: str, operation: str = "GetSecretValue", status: int = 400
     ids=lambda one: one.name if isinstance(one, Fault) else type(one).__name__,
 )
 def test_a_failure_is_classified_by_code_and_host(error: Exception, fault: Fault) -> None:
+    with contextlib.suppress(Exception):
+        raise error
+    assert error.__traceback__ is not None
     failure = classify(error, operation="GetSecretValue", host=HOST)
     assert failure.fault is fault
     assert failure.cause is error

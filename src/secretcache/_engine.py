@@ -61,7 +61,6 @@ class Engine:
             if entry is not None and now < entry.serve_until:
                 return self._hit(key, entry, now)
             self._counts["", "waits"] += 1
-            self._sweep(now, act)
             flight = self._flight(replace(query, secret=self.store.address(query.secret)), now, timeout)
             flight.join(wake)
             self._advance(flight, now, act)
