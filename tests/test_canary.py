@@ -16,7 +16,7 @@ import pytest
 
 from secretcache import SecretCache, SecretCacheError
 from secretcache._demo.embedded import EmbeddedSecretsManager
-from secretcache._demo.proxy import Respond
+from secretcache._demo.faults import Respond
 from support import OSAKA, TOKYO
 
 CANARY = "canary-0815-parrot"

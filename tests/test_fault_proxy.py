@@ -24,7 +24,7 @@ from botocore.exceptions import (
 )
 
 from secretcache._demo.embedded import EmbeddedSecretsManager
-from secretcache._demo.proxy import (
+from secretcache._demo.faults import (
     EMPTY_200,
     HTML_200,
     HTML_503,
@@ -32,7 +32,6 @@ from secretcache._demo.proxy import (
     Delay,
     Drip,
     Fault,
-    FaultProxy,
     Hold,
     Refuse,
     Reset,
@@ -41,6 +40,7 @@ from secretcache._demo.proxy import (
     Silent,
     service_error,
 )
+from secretcache._demo.proxy import FaultProxy
 
 PRIMARY = "us-east-1"
 REPLICA = "us-west-2"

@@ -18,7 +18,7 @@ from secretcache import (
     SecretUnavailableError,
 )
 from secretcache._demo.embedded import EmbeddedSecretsManager
-from secretcache._demo.proxy import (
+from secretcache._demo.faults import (
     EMPTY_200,
     HTML_200,
     HTML_503,

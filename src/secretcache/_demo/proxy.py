@@ -1,267 +1,35 @@
 """A TCP endpoint for one region which passes HTTP requests on to a server, or fails in a chosen way."""
 
 import contextlib
-import json
-import re
 import selectors
 import socket
-import struct
 import threading
 import time
-from dataclasses import dataclass
-from http import HTTPStatus
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from secretcache._demo.faults import Delay, Drip, Fault, Hold, Refuse, Reset, ResetMidway, Respond, Silent
+from secretcache._demo.wire import (
+    HOST,
+    Exchange,
+    Message,
+    RecordedRequest,
+    bound_socket,
+    canned,
+    closing,
+    drip,
+    read_request,
+    read_response,
+    recorded,
+    reset_on_close,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_HOST = "127.0.0.1"
 _BACKLOG = 128
-_CHUNK = 65536
-_MAX_HEAD = 65536
-_JSON = "application/x-amz-json-1.1"
-_HEAD_END = b"\r\n\r\n"
-_SCOPE = re.compile(r"Credential=[^/,\s]+/\d+/([^/,\s]+)/")
 _JOIN_SECONDS = 2.5
 _CONNECT_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Refuse:
-    """Refuse connections: nothing listens, while the port stays bound."""
-
-
-@dataclass(frozen=True)
-class Reset:
-    """Read the request, then reset the connection."""
-
-
-@dataclass(frozen=True)
-class ResetMidway:
-    """Send the real head and half of the real body, then reset the connection."""
-
-
-@dataclass(frozen=True)
-class Silent:
-    """Read the request and never answer; the connection is reset when the fault changes."""
-
-
-@dataclass(frozen=True)
-class Delay:
-    """Wait, then forward the request; a change of fault ends the wait early.
-
-    Attributes:
-        seconds: How long to wait before the request is forwarded.
-    """
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Drip:
-    """Send the real answer byte by byte; the connection is reset when the fault changes.
-
-    Attributes:
-        seconds_per_byte: How long to wait before each byte.
-    """
-
-    seconds_per_byte: float
-
-
-@dataclass(frozen=True)
-class Respond:
-    """Send a canned answer; the request is not forwarded.
-
-    Attributes:
-        status: The HTTP status.
-        body: The whole body.
-        content_type: The value of the Content-Type header.
-        headers: Further headers, as pairs of name and value.
-    """
-
-    status: int
-    body: bytes
-    content_type: str = _JSON
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Read the request, and forward it once it is released or the fault changes."""
-
-
-Fault = Refuse | Reset | ResetMidway | Silent | Delay | Drip | Respond | Hold
-
-
-def service_error(code: str, message: str = "", status: int = 400) -> Respond:
-    """Make an answer in the shape of an AWS JSON error.
-
-    Args:
-        code: The error code, such as ``"ThrottlingException"``.
-        message: The error message.
-        status: The HTTP status.
-
-    Returns:
-        The fault which gives this answer.
-    """
-    return Respond(status, json.dumps({"__type": code, "message": message}).encode())
-
-
-EMPTY_200 = Respond(200, b"")
-HTML_200 = Respond(200, b"<html><body>Please sign in</body></html>", "text/html")
-HTML_503 = Respond(503, b"<html><body>Service Unavailable</body></html>", "text/html")
-INTERNAL_500 = service_error("InternalServiceError", "An error occurred on the server side.", 500)
-
-
-@dataclass(frozen=True)
-class RecordedRequest:
-    """One request which the proxy has fully read.
-
-    Attributes:
-        operation: The operation's name, such as ``"GetSecretValue"``; None when absent.
-        secret_id: The ``SecretId`` of the body; None when absent.
-        region: The region the request was signed for; None when it was not signed.
-        body: The JSON body; empty when it is not a JSON object.
-        at: When the request was read, on the monotonic clock.
-    """
-
-    operation: str | None
-    secret_id: str | None
-    region: str | None
-    body: dict[str, Any]
-    at: float
-
-
-@dataclass(frozen=True)
-class _Message:
-    """An HTTP request or response: everything up to the blank line, and the rest."""
-
-    head: bytes
-    body: bytes
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A request with the fault in force when it was read; the gate opens when that fault is over."""
-
-    client: socket.socket
-    request: _Message
-    fault: Fault | None
-    gate: threading.Event
-
-
-def _headers(head: bytes) -> dict[str, str]:
-    pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
-def _receive(sock: socket.socket) -> bytes:
-    data = sock.recv(_CHUNK)
-    if not data:
-        raise ConnectionAbortedError("the peer closed the connection too early")
-    return data
-
-
-def _read_head(sock: socket.socket) -> tuple[bytes, bytes]:
-    data = b""
-    while _HEAD_END not in data:
-        if len(data) > _MAX_HEAD:
-            raise ConnectionAbortedError("the head is too long")
-        data += _receive(sock)
-    head, _, rest = data.partition(_HEAD_END)
-    return head + _HEAD_END, rest
-
-
-def _read_exactly(sock: socket.socket, length: int, body: bytes) -> bytes:
-    while len(body) < length:
-        body += _receive(sock)
-    return body[:length]
-
-
-def _read_to_end(sock: socket.socket, body: bytes) -> bytes:
-    while data := sock.recv(_CHUNK):
-        body += data
-    return body
-
-
-def _read_request(sock: socket.socket) -> _Message:
-    head, rest = _read_head(sock)
-    length = int(_headers(head).get("content-length", 0))
-    return _Message(head, _read_exactly(sock, length, rest))
-
-
-def _read_response(sock: socket.socket) -> _Message:
-    head, rest = _read_head(sock)
-    length = _headers(head).get("content-length")
-    # moto closes some 10 ms after its last byte, so the end of the stream is awaited only where nothing else tells it.
-    body = _read_to_end(sock, rest) if length is None else _read_exactly(sock, int(length), rest)
-    return _Message(head, body)
-
-
-def _closing(message: _Message) -> _Message:
-    """Make the message say that its connection serves one request only."""
-    lines = message.head[: -len(_HEAD_END)].split(b"\r\n")
-    kept = [line for line in lines if not line.lower().startswith((b"connection:", b"keep-alive:"))]
-    return _Message(b"\r\n".join([*kept, b"Connection: close", b"", b""]), message.body)
-
-
-def _canned(fault: Respond) -> bytes:
-    known = {status.value: status.phrase for status in HTTPStatus}
-    lines = [
-        f"HTTP/1.1 {fault.status} {known.get(fault.status, 'Unknown')}",
-        f"Content-Type: {fault.content_type}",
-        f"Content-Length: {len(fault.body)}",
-        *(f"{name}: {value}" for name, value in fault.headers),
-        "Connection: close",
-    ]
-    return "\r\n".join(lines).encode("latin-1") + _HEAD_END + fault.body
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except ValueError:
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
-def _recorded(request: _Message) -> RecordedRequest:
-    headers = _headers(request.head)
-    body = _json_object(request.body)
-    scope = _SCOPE.search(headers.get("authorization", ""))
-    return RecordedRequest(
-        operation=headers.get("x-amz-target", "").rpartition(".")[2] or None,
-        secret_id=body.get("SecretId"),
-        region=scope[1] if scope else None,
-        body=body,
-        at=time.monotonic(),
-    )
-
-
-def _reset_on_close(sock: socket.socket) -> None:
-    # The peer may have gone already, which some systems report as an error.
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _bound_socket(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((_HOST, port))
-    except OSError:
-        sock.close()
-        raise
-    sock.settimeout(0)
-    return sock
-
-
-def _drip(call: _Call, answer: bytes, interval: float) -> None:
-    for byte in answer:
-        if call.gate.wait(interval):
-            raise ConnectionAbortedError("the fault is over")
-        call.client.sendall(bytes([byte]))
 
 
 class FaultProxy:
@@ -341,12 +109,12 @@ class FaultProxy:
     @property
     def address(self) -> tuple[str, int]:
         """The host and port."""
-        return _HOST, self.port
+        return HOST, self.port
 
     @property
     def url(self) -> str:
         """The endpoint URL for a client."""
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     @property
     def fault(self) -> Fault | None:
@@ -408,7 +176,7 @@ class FaultProxy:
             self._requests.clear()
 
     def _open_sockets(self) -> None:
-        self._socket = _bound_socket(0)
+        self._socket = bound_socket(0)
         self._port = int(self._socket.getsockname()[1])
         self._woken, self._wake = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -427,7 +195,7 @@ class FaultProxy:
     def _stop_listening(self) -> None:
         self._selector.unregister(self._socket)
         self._socket.close()
-        self._socket = _bound_socket(self.port)
+        self._socket = bound_socket(self.port)
 
     def _open_gate(self) -> None:
         self._gate.set()
@@ -463,26 +231,26 @@ class FaultProxy:
         try:
             self._converse(client)
         except (OSError, ValueError):
-            _reset_on_close(client)
+            reset_on_close(client)
         finally:
             self._drop(client)
             with self._changed:
                 self._threads.discard(threading.current_thread())
 
     def _converse(self, client: socket.socket) -> None:
-        request = _read_request(client)
+        request = read_request(client)
         with self._changed:
-            self._requests.append(_recorded(request))
-            call = _Call(client, request, self._fault, self._gate)
+            self._requests.append(recorded(request))
+            call = Exchange(client, request, self._fault, self._gate)
             self._changed.notify_all()
         self._answer(call)
 
-    def _answer(self, call: _Call) -> None:
+    def _answer(self, call: Exchange) -> None:
         match call.fault:
             case None:
                 self._forward(call)
             case Respond():
-                call.client.sendall(_canned(call.fault))
+                call.client.sendall(canned(call.fault))
             case Delay(seconds):
                 call.gate.wait(seconds)
                 self._forward(call)
@@ -491,7 +259,7 @@ class FaultProxy:
                 self._forward(call)
             case Drip(seconds_per_byte):
                 answer = self._ask_upstream(call.request)
-                _drip(call, answer.head + answer.body, seconds_per_byte)
+                drip(call, answer.head + answer.body, seconds_per_byte)
             case ResetMidway():
                 answer = self._ask_upstream(call.request)
                 call.client.sendall(answer.head + answer.body[: len(answer.body) // 2])
@@ -502,18 +270,18 @@ class FaultProxy:
             case Reset() | Refuse():
                 raise ConnectionAbortedError("reset")
 
-    def _forward(self, call: _Call) -> None:
+    def _forward(self, call: Exchange) -> None:
         answer = self._ask_upstream(call.request)
         call.client.sendall(answer.head + answer.body)
 
-    def _ask_upstream(self, request: _Message) -> _Message:
+    def _ask_upstream(self, request: Message) -> Message:
         upstream = socket.create_connection(self._upstream, timeout=_CONNECT_SECONDS)
         try:
             upstream.settimeout(None)
             self._keep(upstream)
-            outgoing = _closing(request)
+            outgoing = closing(request)
             upstream.sendall(outgoing.head + outgoing.body)
-            return _closing(_read_response(upstream))
+            return closing(read_response(upstream))
         finally:
             self._drop(upstream)
 

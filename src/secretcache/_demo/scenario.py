@@ -1,0 +1,240 @@
+"""The play: an embedded Secrets Manager, an application that reads through the cache, and what happens to Osaka.
+
+Another phase is another `Phase` in `PHASES`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from secretcache._cache import SecretCache
+from secretcache._demo.embedded import EmbeddedSecretsManager
+from secretcache._demo.faults import Silent
+from secretcache._demo.load import Stage, cold_reads_within, new_load, new_raw_client
+from secretcache._demo.report import PhaseResult, Report, reasons_to_fail
+from secretcache._demo.screen import Screen, Snapshot, open_screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from secretcache._demo.load import Load
+
+__all__ = ["OSAKA", "PHASES", "TOKYO", "TTL", "VALUE_PREFIX", "Phase", "run"]
+
+OSAKA = "ap-northeast-3"
+TOKYO = "ap-northeast-1"
+TTL = 2.0
+VALUE_PREFIX = "value-never-shown-"
+"""What every value of the demo begins with, so that a test can look for it on the screen."""
+
+_WARM = ("demo/database", "demo/api-key", "demo/signing-key")
+_REFRESH_SECONDS = 0.2
+_RATE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the play."""
+
+    title: str
+    caption: str
+    """What is to be seen in it, in one line."""
+    answers_from: str
+    """The region that must answer new secrets in it."""
+    enter: Callable[[EmbeddedSecretsManager], None]
+    """What happens when it begins."""
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the region of choice does not answer in it."""
+        return self.answers_from != OSAKA
+
+
+def _healthy(_: EmbeddedSecretsManager) -> None:
+    """Nothing happens."""
+
+
+def _silence_osaka(embedded: EmbeddedSecretsManager) -> None:
+    embedded.proxies[OSAKA].set_fault(Silent())
+
+
+def _heal_osaka(embedded: EmbeddedSecretsManager) -> None:
+    embedded.proxies[OSAKA].heal()
+
+
+PHASES = (
+    Phase("healthy", f"Osaka ({OSAKA}) is asked first, and answers", OSAKA, _healthy),
+    Phase(
+        "Osaka silent",
+        f"it never answers, and Tokyo ({TOKYO}) is asked",
+        TOKYO,
+        _silence_osaka,
+    ),
+    Phase("Osaka back", "it answers, and is asked first again", OSAKA, _heal_osaka),
+)
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """What had been counted when a phase began or the last one ended."""
+
+    waits: int
+    calls: Mapping[str, int]
+    requests: Mapping[str, int]
+
+
+class _Play:
+    """One run of the phases."""
+
+    def __init__(self, embedded: EmbeddedSecretsManager, cache: SecretCache, load: Load, seconds: float) -> None:
+        self._embedded = embedded
+        self._cache = cache
+        self._load = load
+        self._seconds = seconds
+        self._marks: list[_Mark] = []
+        self._begun = time.monotonic()
+        self._recent: deque[tuple[float, int]] = deque([(0.0, 0)])
+
+    def perform(self, screen: Screen) -> Report:
+        """Plays every phase and tells what was measured."""
+        for number, phase in enumerate(PHASES):
+            self._enter(number, phase)
+            screen.say(f"{self._elapsed():5.1f} s  {phase.title}: {phase.caption}")
+            self._watch(phase, screen, until=(number + 1) * self._seconds)
+        unended = self._load.join()
+        self._marks.append(self._mark())
+        return Report(phases=[self._result(n) for n in range(len(PHASES))], regions=(OSAKA, TOKYO), unended=unended)
+
+    def _enter(self, number: int, phase: Phase) -> None:
+        phase.enter(self._embedded)
+        self._load.stage.phase = number
+        self._marks.append(self._mark())
+        if number == 0:
+            self._load.start()
+
+    def _watch(self, phase: Phase, screen: Screen, until: float) -> None:
+        while (left := until - self._elapsed()) > 0:
+            screen.show(self._snapshot(phase))
+            self._load.stage.over.wait(min(left, _REFRESH_SECONDS))
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _mark(self) -> _Mark:
+        stats = self._cache.stats()
+        calls = {region: of_region.calls for region, of_region in stats.regions.items()}
+        requests = {region: len(proxy.requests) for region, proxy in self._embedded.proxies.items()}
+        return _Mark(stats.waits, calls, requests)
+
+    def _rate(self, elapsed: float, reads: int) -> float:
+        self._recent.append((elapsed, reads))
+        while len(self._recent) > 2 and elapsed - self._recent[1][0] >= _RATE_SECONDS:  # noqa: PLR2004
+            self._recent.popleft()
+        since, before = self._recent[0]
+        return (reads - before) / (elapsed - since)
+
+    def _snapshot(self, phase: Phase) -> Snapshot:
+        elapsed, load = self._elapsed(), self._load
+        cached = [tally for arm in load.cached for tally in arm.tallies]
+        reads = sum(tally.reads for tally in cached)
+        raw = load.raw.tallies
+        return Snapshot(
+            title=phase.title,
+            troubled=phase.troubled,
+            elapsed=elapsed,
+            total=self._seconds * len(PHASES),
+            threads=len(load.cached),
+            reads=reads,
+            reads_per_second=self._rate(elapsed, reads),
+            errors=sum(tally.errors for tally in cached),
+            longest=max(tally.longest for tally in cached),
+            waiting=sum(arm.waiting() > _REFRESH_SECONDS for arm in load.cached),
+            cold_reads=sum(tally.reads for tally in load.cold.tallies),
+            last_region=load.cold.last_region,
+            regions=self._cache.stats().regions,
+            raw_answers=sum(tally.reads - tally.errors for tally in raw),
+            raw_errors=sum(tally.errors for tally in raw),
+            raw_longest=max(tally.longest for tally in raw),
+            raw_waiting=load.raw.waiting(),
+        )
+
+    def _result(self, number: int) -> PhaseResult:
+        phase, before, after = PHASES[number], self._marks[number], self._marks[number + 1]
+        cached = [arm.tallies[number] for arm in self._load.cached]
+        cold, raw = self._load.cold.tallies[number], self._load.raw.tallies[number]
+        return PhaseResult(
+            title=phase.title,
+            answers_from=phase.answers_from,
+            reads=sum(tally.reads for tally in cached),
+            waits=after.waits - before.waits,
+            errors=sum(tally.errors for tally in cached),
+            first_error=next((tally.first_error for tally in cached if tally.first_error), None),
+            longest=max(tally.longest for tally in cached),
+            cold_reads=cold.reads,
+            cold_answers=cold.answered,
+            calls=_difference(after.calls, before.calls),
+            requests=_difference(after.requests, before.requests),
+            raw_answers=raw.reads - raw.errors,
+            raw_errors=raw.errors,
+            raw_longest=raw.longest,
+        )
+
+
+def run(*, threads: int, seconds_per_phase: float) -> int:
+    """Plays the demo on standard output.
+
+    Args:
+        threads: how many threads read the warm secrets.
+        seconds_per_phase: how long each phase lasts.
+
+    Returns:
+        The exit code: 0 when the demo showed what it is meant to show, else 1.
+
+    Raises:
+        ImportError: moto is not installed; the message says what to install.
+    """
+    with open_screen() as screen:
+        screen.say("starting an embedded Secrets Manager: primary in Tokyo, replica in Osaka")
+        report = _perform(screen, threads, seconds_per_phase)
+        screen.close_with(report)
+    return 1 if reasons_to_fail(report) else 0
+
+
+def _perform(screen: Screen, threads: int, seconds: float) -> Report:
+    cold = [f"demo/new/{n}" for n in range(cold_reads_within(seconds * (len(PHASES) + 1)))]
+    with EmbeddedSecretsManager(TOKYO, [OSAKA]) as embedded, _new_cache(embedded) as cache:
+        for name in (*_WARM, *cold):
+            embedded.create(name, f"{VALUE_PREFIX}{name}")
+        with contextlib.closing(new_raw_client(embedded, OSAKA)) as raw_client:
+            warm = [_WARM[n % len(_WARM)] for n in range(threads)]
+            load = new_load(Stage(len(PHASES)), cache, raw_client, warm, cold)
+            try:
+                return _Play(embedded, cache, load, seconds).perform(screen)
+            finally:
+                _end(load, cache, embedded)
+
+
+def _end(load: Load, cache: SecretCache, embedded: EmbeddedSecretsManager) -> None:
+    load.stage.over.set()
+    # Closed before the threads are waited for: a demo that was interrupted has readers waiting for a silent region.
+    cache.close()
+    embedded.close()
+    load.join()
+
+
+def _new_cache(embedded: EmbeddedSecretsManager) -> SecretCache:
+    return SecretCache(
+        [OSAKA, TOKYO],
+        ttl=TTL,
+        primary_region=TOKYO,
+        endpoint_urls=embedded.endpoint_urls,
+        session_factory=embedded.session,
+    )
+
+
+def _difference(after: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {region: count - before[region] for region, count in after.items()}
