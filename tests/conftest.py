@@ -9,7 +9,17 @@ import pytest
 
 from secretcache import SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
-from support import OSAKA, REGIONS, TOKYO
+from support import OSAKA, REGIONS, TOKYO, House
+
+
+@pytest.fixture(autouse=True)
+def close_houses() -> Iterator[None]:
+    """Closes every cache that a test made over scripted regions."""
+    yield
+    while House.built:
+        cache = House.built.pop()()
+        if cache is not None:
+            cache.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from secretcache import SecretCache
 from secretcache._engine import Engine
-from secretcache._runtime import Event, SystemRuntime
-from secretcache._transport import Call, Failure, Fault, Reply
+from secretcache._runtime import Event, SystemRuntime, Thread, _Joinable
+from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
 
 OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 REGIONS = (OSAKA, TOKYO)
@@ -38,6 +41,33 @@ class ManualEvent:
         return self._set
 
 
+class ManualMailbox:
+    """A mailbox whose reader is woken by the clock too; knows when its reader has nothing left to do."""
+
+    def __init__(self, runtime: ManualRuntime, changed: threading.Condition) -> None:
+        self._runtime, self._changed = runtime, changed
+        self._words: deque[str] = deque()
+        runtime.mailboxes.append(self)
+        self.until: float | None = None
+
+    def put(self, word: str) -> None:
+        with self._changed:
+            self._words.append(word)
+            self._changed.notify_all()
+
+    def take(self, until: float) -> str | None:
+        with self._changed:
+            self.until = until
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._words or self._runtime._time >= until)
+            self.until = None
+            return self._words.popleft() if self._words else None
+
+    @property
+    def resting(self) -> bool:
+        return self.until is not None and not self._words and self.until > self._runtime._time
+
+
 class ManualRuntime(SystemRuntime):
     """The machine with a clock that only the test moves."""
 
@@ -46,8 +76,11 @@ class ManualRuntime(SystemRuntime):
         self._changed = threading.Condition()
         self._time = 1000.0
         self._waiting = 0
+        self._alarms: list[tuple[float, asyncio.AbstractEventLoop, Callable[[], None]]] = []
+        self.chance = 0.5
         self.now = lambda: self._time
         self.threads_allowed = True
+        self.mailboxes: list[ManualMailbox] = []
         self.threads: list[threading.Thread] = []
 
     def event(self) -> ManualEvent:  # type: ignore[override] # as good as the real one, here
@@ -61,17 +94,40 @@ class ManualRuntime(SystemRuntime):
             self._waiting -= 1
             return event.is_set()
 
-    def spawn(self, run: Callable[[], None], name: str) -> None:
+    def random(self) -> float:
+        return self.chance
+
+    def alarm(self, loop: asyncio.AbstractEventLoop, until: float, ring: Callable[[], None]) -> Callable[[], None]:
+        alarm = (until, loop, ring)
+        with self._changed:
+            self._alarms.append(alarm)
+            self._waiting += 1
+            self._changed.notify_all()
+        return lambda: self._cancel(alarm)
+
+    def _cancel(self, alarm: tuple[float, asyncio.AbstractEventLoop, Callable[[], None]]) -> None:
+        with self._changed:
+            self._alarms.remove(alarm)
+            self._waiting -= 1
+
+    def mailbox(self) -> ManualMailbox:
+        return ManualMailbox(self, self._changed)
+
+    def spawn(self, run: Callable[[], None], name: str) -> Thread:
         if not self.threads_allowed:
             raise RuntimeError("can't start new thread")
         thread = threading.Thread(target=run, name=name, daemon=True)
         self.threads.append(thread)
         thread.start()
+        return _Joinable(thread)
 
     def advance(self, seconds: float) -> None:
         with self._changed:
             self._time += seconds
             self._changed.notify_all()
+            for until, loop, ring in self._alarms:
+                if until <= self._time:
+                    loop.call_soon_threadsafe(ring)
 
     def until_waiting(self, readers: int) -> None:
         """Returns when that many readers wait."""
@@ -159,14 +215,19 @@ def failure(fault: Fault = Fault.REGION, code: str = "InternalServiceError", mes
 
 
 class House:
-    """A cache over scripted regions, on a manual clock."""
+    """A cache over scripted regions, on a manual clock. The `close_houses` fixture closes it after the test."""
+
+    built: ClassVar[list[weakref.ref[SecretCache]]] = []
 
     def __init__(self, regions: Sequence[str] = REGIONS, **options: Any) -> None:
         self.runtime = ManualRuntime()
         self.regions = ScriptedRegions()
         for region in regions:
             self.says(region, "v1")
+        # No thread but the test's own looks at the clock, unless the test is about that thread.
+        options = {"refresh": "on_access", **options}
         self.cache = SecretCache(list(regions), _runtime=self.runtime, _transport=self.regions, **options)
+        House.built.append(weakref.ref(self.cache))
         self._ended = threading.Condition()
         self._tell_when_attempts_end(self.cache._engine)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SecretNotFoundError,
         SecretUnavailableError,
     )
+    from secretcache._prefetch import PrefetchResult
     from secretcache._secret import Secret
     from secretcache._stats import CacheStats, RegionStats
     from secretcache._version import __version__
@@ -33,6 +34,7 @@ __all__ = [
     "CacheStats",
     "ConfigurationError",
     "CredentialsError",
+    "PrefetchResult",
     "RegionStats",
     "Secret",
     "SecretAccessDeniedError",
@@ -52,6 +54,7 @@ _ROOMS = {
     "_cache": ("SecretCache",),
     "_default": ("default_cache", "set_default_cache"),
     "_errors": tuple(name for name in __all__ if name == "Attempt" or name.endswith("Error")),
+    "_prefetch": ("PrefetchResult",),
     "_secret": ("Secret",),
     "_stats": ("CacheStats", "RegionStats"),
     "_version": ("__version__",),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError
+from secretcache._fork import watch
 from secretcache._ids import CURRENT, Query, parse_secret_id
+from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
 from secretcache._settings import Settings, check_duration, check_regions, default_regions, settings_from_env
 from secretcache._transport._botocore import BotocoreTransport
+from secretcache._waiting import TaskWait, ThreadWait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +48,8 @@ class SecretCache:
             one stand in. It never stands in for a secret that was deleted or whose access was revoked.
         timeout: seconds that a read may take in all, whatever the regions do; `get(timeout=...)` sets it for one read.
         max_entries: how many versions of secrets are held; the one read longest ago goes first.
+        refresh: `"background"` (the default): a daemon thread refreshes what is in use ahead of `ttl`, so that
+            readers do not wait. `"on_access"` (the default under AWS Lambda): no such thread; one reader per step pays.
         primary_region: the listed region that the others replicate from, if known: its word that a secret is deleted
             or denied is final.
         endpoint_urls: URLs by region, for VPC endpoints and emulators.
@@ -60,6 +69,7 @@ class SecretCache:
         max_stale: float = 86_400.0,
         timeout: float = 5.0,
         max_entries: int = 1024,
+        refresh: str | None = None,
         primary_region: str | None = None,
         endpoint_urls: Mapping[str, str] | None = None,
         session_factory: Callable[[str], Any] | None = None,
@@ -73,16 +83,19 @@ class SecretCache:
             max_stale=max_stale,
             timeout=timeout,
             max_entries=max_entries,
+            refresh=refresh,
             primary_region=primary_region,
             endpoint_urls=endpoint_urls or {},
             session_factory=session_factory,
             client_config=client_config,
         )
         self._settings = settings
-        self._runtime = _runtime or SystemRuntime()
+        self._given_runtime, self._given_transport = _runtime, _transport
+        self._runtime: Runtime = _runtime or SystemRuntime()
         self._now = self._runtime.now
         self._engine = Engine(settings, self._runtime, _transport or BotocoreTransport(settings))
         self._hot = self._engine.store.hot
+        watch(self)
 
     @classmethod
     def from_env(cls) -> SecretCache:
@@ -135,16 +148,84 @@ class SecretCache:
             return self._read(secret_id, secret_id, None, None, timeout)
         return self._get_version(secret_id, version_stage, version_id, timeout)
 
+    async def aget(
+        self,
+        secret_id: str,
+        *,
+        version_stage: str | None = None,
+        version_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Secret:
+        """`get` for asyncio: the same entries, the same requests, the same errors.
+
+        A hit awaits nothing. A miss leaves the event loop to others until the answer is here; cancelling the task harms
+        no other reader, and the request goes on.
+        """
+        key = _key(secret_id, version_stage, version_id)
+        held = self._held(key)
+        return held or await self._aread(key, secret_id, version_stage, version_id, timeout)
+
+    def refresh(self, secret_id: str) -> Secret:
+        """The current value, from a request that is sent after this call.
+
+        Readers meanwhile get the value held. Waits for `timeout` at most. A remembered refusal is forgotten.
+
+        Raises:
+            SecretCacheError: as `get`; never an older value instead. The value held stays, unless access was revoked.
+        """
+        return self._read(secret_id, secret_id, None, None, None, forced=True)
+
+    async def arefresh(self, secret_id: str) -> Secret:
+        """`refresh` for asyncio."""
+        return await self._aread(secret_id, secret_id, None, None, None, forced=True)
+
+    def invalidate(self, secret_id: str) -> None:
+        """Forgets a secret, all its stages and versions, and what was remembered of a refusal.
+
+        The next read waits for a new answer. A request that is under way cannot bring the old value back; who waits for
+        it still gets it.
+        """
+        self._current().invalidate(parse_secret_id(secret_id, self._settings.regions))
+
+    def prefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
+        """Warms many secrets at once: twenty a request (BatchGetSecretValue), one by one where that is not allowed.
+
+        Args:
+            secret_ids: names and ARNs. Those whose value is fresh are not asked for.
+            timeout: seconds for all of it; waits where it is throttled.
+
+        Returns:
+            The ids that succeeded, and an error for each that did not.
+
+        Raises:
+            ConfigurationError: an id is malformed; nothing was asked for.
+            CacheClosedError: the cache was closed.
+        """
+        wait = ThreadWait(self._current_runtime())
+        plan = self._prefetch(secret_ids, timeout, wait.wake)
+        for waiter in plan.steps():
+            wait.until_over(plan.engine, waiter)
+        return plan.result()
+
+    async def aprefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
+        """`prefetch` for asyncio."""
+        wait = TaskWait(self._current_runtime())
+        plan = self._prefetch(secret_ids, timeout, wait.wake)
+        for waiter in plan.steps():
+            await wait.until_over(plan.engine, waiter)
+        return plan.result()
+
     def stats(self) -> CacheStats:
         """What is held and what was asked, at this moment."""
-        return self._engine.stats()
+        return self._current().stats()
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.
 
-        Closing again does nothing.
+        The background thread is joined, two seconds at most. An attempt stuck in I/O ends by itself and changes
+        nothing. Closing again does nothing.
         """
-        self._engine.close()
+        self._current().close()
 
     def __enter__(self) -> Self:
         return self
@@ -157,32 +238,96 @@ class SecretCache:
     def __repr__(self) -> str:
         return f"<SecretCache regions={list(self._settings.regions)} ttl={self._settings.ttl:g} s>"
 
-    def _get_version(self, secret_id: str, stage: str | None, version_id: str | None, timeout: float | None) -> Secret:
-        key = (secret_id, stage, version_id)
-        entry = self._hot.get(key) if isinstance(secret_id, str) and _are_text(stage, version_id) else None
-        now = self._now()
-        if entry is not None and now < entry.serve_until:
-            entry.last_read = now
-            return entry.secret
-        return self._read(key, secret_id, stage, version_id, timeout)
+    def __del__(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is None or not engine.busy or sys.is_finalizing():
+            return
+        engine.dismiss()
+        warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, source=self, stacklevel=2)
 
-    def _read(
-        self, key: HotKey, secret_id: str, stage: str | None, version_id: str | None, timeout: float | None
+    def _held(self, key: HotKey) -> Secret | None:
+        try:
+            entry = self._hot.get(key)
+        except TypeError:  # an id that is no text: refused by name where it is read
+            return None
+        now = self._now()
+        if entry is None or now >= entry.serve_until:
+            return None
+        entry.last_read = now
+        return entry.secret
+
+    def _get_version(self, secret_id: str, stage: str | None, version_id: str | None, timeout: float | None) -> Secret:
+        key = _key(secret_id, stage, version_id)
+        return self._held(key) or self._read(key, secret_id, stage, version_id, timeout)
+
+    def _read(  # noqa: PLR0913 - the parts of one question
+        self,
+        key: HotKey,
+        secret_id: str,
+        stage: str | None,
+        version_id: str | None,
+        timeout: float | None,
+        *,
+        forced: bool = False,
     ) -> Secret:
-        seconds = self._settings.timeout if timeout is None else check_duration("timeout", timeout, positive=True)
-        query = self._query(secret_id, stage, version_id)
-        deadline = self._now() + seconds
-        event = self._runtime.event()
-        begun = self._engine.begin(key, query, seconds, event.set)
+        engine, seconds, query = self._current(), self._seconds(timeout), self._query(secret_id, stage, version_id)
+        wait = ThreadWait(self._runtime)
+        begun = engine.begin(key, query, seconds, wait.wake, forced=forced)
         if isinstance(begun, Secret):
             return begun
-        try:
-            while (until := self._engine.look(begun, deadline)) is not None:
-                self._runtime.wait(event, until)
-                event.clear()
-            return self._engine.conclude(key, query, begun)
-        finally:
-            self._engine.leave(begun, event.set)
+        wait.until_over(engine, begun)
+        return engine.conclude(begun)
+
+    async def _aread(  # noqa: PLR0913
+        self,
+        key: HotKey,
+        secret_id: str,
+        stage: str | None,
+        version_id: str | None,
+        timeout: float | None,
+        *,
+        forced: bool = False,
+    ) -> Secret:
+        engine, seconds, query = self._current(), self._seconds(timeout), self._query(secret_id, stage, version_id)
+        wait = TaskWait(self._runtime)
+        begun = engine.begin(key, query, seconds, wait.wake, forced=forced)
+        if isinstance(begun, Secret):
+            return begun
+        await wait.until_over(engine, begun)
+        return engine.conclude(begun)
+
+    def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
+        if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
+            raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
+        seconds = check_duration("timeout", timeout, positive=True)
+        wanted = {text: Query(parse_secret_id(text, self._settings.regions)) for text in secret_ids}
+        return Prefetch(self._current(), wanted, self._now() + seconds, self._now, wake)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._settings.timeout if timeout is None else check_duration("timeout", timeout, positive=True)
+
+    def _current_runtime(self) -> Runtime:
+        self._current()
+        return self._runtime
+
+    def _current(self) -> Engine:
+        """The engine of this process. uWSGI's workers are forked without Python's fork hooks: the pid tells."""
+        if self._engine.pid != os.getpid():
+            self._after_fork_in_child()
+        return self._engine
+
+    def _before_fork(self) -> None:
+        self._engine.lock.acquire()
+
+    def _after_fork_in_parent(self) -> None:
+        self._engine.lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._runtime = self._given_runtime or SystemRuntime()
+        transport = self._given_transport or BotocoreTransport(self._settings)
+        # The parent's lock may be held for ever by a thread that is not in this process: it is left alone.
+        self._engine = self._engine.child(self._runtime, transport)
+        self._hot = self._engine.store.hot
 
     def _query(self, secret_id: str, stage: str | None, version_id: str | None) -> Query:
         for argument, value in (("version_stage", stage), ("version_id", version_id)):
@@ -192,5 +337,5 @@ class SecretCache:
         return Query(secret, stage if stage or version_id else CURRENT, version_id)
 
 
-def _are_text(*values: object) -> bool:
-    return all(value is None or isinstance(value, str) for value in values)
+def _key(secret_id: str, stage: str | None, version_id: str | None) -> HotKey:
+    return secret_id if stage is None and version_id is None else (secret_id, stage, version_id)

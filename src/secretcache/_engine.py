@@ -1,250 +1,345 @@
-"""Hands each step of a read from room to room, under the cache's one lock, and acts after the lock is released."""
+"""Hands each step from room to room, under the cache's one lock, and acts after the lock is released."""
 
 from __future__ import annotations
 
+import os
 import weakref
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from secretcache._errors import CacheClosedError
-from secretcache._flight import Flight
+import cachetools
+
+from secretcache._errors import CacheClosedError, SecretCacheError
+from secretcache._flight import Flight, Waiter
+from secretcache._freshness import SUSPECT_AFTER, Freshness, Negative
+from secretcache._ids import Query, SecretId
+from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for
-from secretcache._regions.lanes import WIDTH, Lane
+from secretcache._refresher import Refresher
 from secretcache._regions.route import Leg, Route, Verdict
 from secretcache._secret import Lifetime, Secret
-from secretcache._stats import CacheStats, RegionStats
+from secretcache._stats import CacheStats
 from secretcache._store import Entry, HotKey, Store
-from secretcache._transport import Call, Failure, Fault, Transport
-from secretcache._versions import read_answer
+from secretcache._transport import BatchCall, Call, Failure, Fault, Transport
+from secretcache._versions import read_answer, read_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from secretcache._ids import Query
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
 
 __all__ = ["Engine"]
 
-_STAND_IN_SECONDS = 5.0
-"""How long an old value is served before the regions are asked again, after none of them could answer."""
+_REFRESHES = 2
+"""Refreshes under way at a time: half of a lane's threads are left to readers."""
+_NOTHING = Query(SecretId(""))
+_PAUSE = 0.05
+"""Seconds at least between two looks of the background thread, however many secrets fall due."""
 
 
 class Engine:
     """The state of one cache in one process."""
 
     def __init__(self, settings: Settings, runtime: Runtime, transport: Transport) -> None:
-        self.store = Store(ttl=settings.ttl, max_stale=settings.max_stale, max_entries=settings.max_entries)
+        background = settings.refresh == "background"
         self._settings = settings
         self._runtime = runtime
         self._transport = transport
         self._lifetime = Lifetime(runtime.now, settings.ttl)
-        self._lock = runtime.lock()
-        self._flights: dict[Query, Flight] = {}
-        self._lanes = {region: Lane(region, runtime) for region in settings.regions}
-        self._counts: Counter[tuple[str, str]] = Counter()
-        self._under_way: dict[int, tuple[Flight, Leg]] = {}
-        self._tickets = 0
+        self._freshness = Freshness(settings.ttl, settings.max_stale, background, settings.timeout, runtime.random)
+        self.store = Store(self._freshness, settings.max_entries)
+        self._loads = Loads(settings, runtime, _attempt(self), weakref.ref(self))
+        self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
+        self._refresher = Refresher(weakref.ref(self), runtime) if background else None
+        self.lock = runtime.lock()
+        self.pid = os.getpid()
+        self._waits = 0
         self._closed = False
 
     # Each of the following is one step of a reader: it decides under the lock and acts after it.
 
-    def begin(self, key: HotKey, query: Query, timeout: float, wake: Callable[[], None]) -> Secret | Flight:
-        """The value, if it may be served as it is; else the flight that will bring it, joined."""
+    def begin(
+        self, key: HotKey | None, query: Query, timeout: float, wake: Callable[[], None], *, forced: bool = False
+    ) -> Secret | Waiter:
+        """The value, if it may be served as it is; else a part in the flight that will bring it.
+
+        Forced: only the answer to a request that is still to be sent will do.
+
+        Raises:
+            SecretCacheError: the refusal of every region, as long as it is remembered.
+        """
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
             entry = self.store.find(query)
-            if entry is not None and now < entry.serve_until:
+            if entry is not None and now < entry.serve_until and not forced:
                 return self._hit(key, entry, now)
-            self._counts["", "waits"] += 1
-            flight = self._flight(replace(query, secret=self.store.address(query.secret)), now, timeout)
-            flight.join(wake)
-            self._advance(flight, now, act)
-            return flight
+            asked = self._canonical(query)
+            if forced:
+                self._negatives.pop(asked, None)
+            refusal = self._refusal(asked, now)
+            if refusal is None:
+                self._wake_background(act)
+                joined = self._join(entry, asked, now, timeout, forced=forced)
+                if joined is None and entry is not None:
+                    return self._hit(key, entry, now)
+                if joined is not None:
+                    waiter = Waiter(key, query, *joined, wake, forced)
+                    waiter.flight.join(wake)
+                    self._waits += 1
+                    self._loads.advance(waiter.flight, now, act)
+                    return waiter
+        raise error_for(query, refusal or Verdict(Fault.REGION, ()), now, self._transport.host)
 
-    def look(self, flight: Flight, deadline: float) -> float | None:
+    def look(self, waiter: Waiter) -> float | None:
         """When a waiter should look again; None when there is nothing left to wait for."""
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
-            self._sweep(now, act)
-            self._advance(flight, now, act)
-            over = flight.over or now >= deadline
-            return None if over else min(deadline, flight.route.wake_at(now))
+            self._loads.pass_time(now, act)
+            over = waiter.flight.over or now >= waiter.until
+            return None if over else min(waiter.until, waiter.flight.wake_at)
 
-    def conclude(self, key: HotKey, query: Query, flight: Flight) -> Secret:
+    def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
+        flight = waiter.flight
         with self._decide(for_reader=True):
             now = self._runtime.now()
-            entry = self.store.find(query)
-            if entry is not None and (flight.secret is not None or now < entry.dead_at):
-                return self._hit(key, entry, now)
+            entry = self.store.find(waiter.query)
+            arrived = flight.secret is not None
+            if entry is not None and (arrived or (now < entry.dead_at and not waiter.forced)):
+                if not flight.over and now >= flight.route.begun_at + SUSPECT_AFTER:  # nobody else need wait so long
+                    self._freshness.lend(entry, flight.route.deadline)
+                return self._hit(waiter.key, entry, now)
             if flight.secret is not None:  # it may not be held, or was evicted since
                 return flight.secret
-            verdict = flight.verdict or Verdict(Fault.REGION, tuple(flight.route.legs))
-        raise error_for(query, verdict, now, self._transport.host)
+        raise self.error(waiter.query, flight)
 
-    def leave(self, flight: Flight, wake: Callable[[], None]) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""
         with self._decide():
-            flight.leave(wake)
+            waiter.flight.leave(waiter.wake)
+
+    def invalidate(self, secret: SecretId) -> None:
+        """Forgets a secret. No request sent before this moment brings it back."""
+        with self._decide(for_reader=True):
+            address = self.store.address(secret)
+            self._loads.bar({secret, address})
+            self.store.forget(secret, self._loads.ticket)
+            for query in [one for one in self._negatives if one.secret in (secret, address)]:
+                del self._negatives[query]
+
+    def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
+        """A part in a new batch of at most twenty."""
+        with self._decide(for_reader=True) as act:
+            now = self._runtime.now()
+            flight = self._loads.begin(queries, now, timeout)
+            flight.join(wake)
+            self._loads.advance(flight, now, act)
+            return Waiter(None, queries[0], flight, now + timeout, wake, forced=True)
+
+    def pause(self, until: float, wake: Callable[[], None]) -> Waiter:
+        """A part in nothing, until that time."""
+        now = self._runtime.now()
+        return Waiter(None, _NOTHING, Flight((_NOTHING,), Route((), now, until, until)), until, wake, forced=True)
+
+    def error(self, query: Query, flight: Flight) -> SecretCacheError:
+        """The error of a reader whose flight brought nothing, or has not yet."""
+        legs = tuple(flight.route.legs)
+        return error_for(
+            query, flight.verdict or Verdict(Fault.REGION, legs), self._runtime.now(), self._transport.host
+        )
+
+    def peek(self, query: Query) -> Secret | None:
+        """The value, if it may be served as it is; marks nothing as read."""
+        with self._decide(for_reader=True):
+            entry = self.store.find(query)
+            return entry.secret if entry is not None and self._runtime.now() < entry.serve_until else None
 
     def stats(self) -> CacheStats:
         """The counts at this moment."""
         with self._decide():
-            count = self._counts
-            regions = {
-                region: RegionStats(*(count[region, what] for what in ("calls", "answers", "failures", "stuck")))
-                for region in self._settings.regions
-            }
-            return CacheStats(len(self.store), count["", "waits"], self.store.evictions, MappingProxyType(regions))
+            regions = MappingProxyType(self._loads.stats())
+            return CacheStats(len(self.store), self._waits, self.store.evictions, regions)
+
+    def child(self, runtime: Runtime, transport: Transport) -> Engine:
+        """An engine for a process forked off this one: the same values, and nothing else of it."""
+        engine = Engine(self._settings, runtime, transport)
+        engine._closed = self._closed
+        engine._loads.ticket = self._loads.ticket
+        engine.store.adopt(self.store)
+        return engine
+
+    @property
+    def busy(self) -> bool:
+        """Whether threads may be at work for it."""
+        return not self._closed and self._loads.ticket > 0
+
+    def dismiss(self) -> None:
+        """Lets the background thread end; for a finalizer."""
+        if self._refresher is not None:
+            self._refresher.dismiss()
 
     def close(self) -> None:
-        """Ends every wait with `CacheClosedError` and lets the lanes' threads go."""
-        with self._lock:
+        """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
+        with self.lock:
             self._closed = True
-            wakes = [wake for flight in self._flights.values() for wake in flight.waiters()]
-            self._flights.clear()
+            wakes = [wake for flight in self._loads.open for wake in flight.waiters()]
+            self._loads.close()
             self.store.clear()
+            self._negatives.clear()
         for wake in wakes:
             wake()
-        for lane in self._lanes.values():
-            lane.close()
+        if self._refresher is not None:
+            self._refresher.stop()
         self._transport.close()
 
-    # What happens to a flight. Called with the lock held; what is to be done afterwards goes into `act`.
+    # What the background thread does: one look.
+
+    def work(self) -> float | None:
+        """Refreshes what has fallen due, moves on what nobody waits for; returns when to look again, None: never."""
+        with self._decide() as act:
+            now = self._runtime.now()
+            if self._closed:
+                return None
+            self._loads.pass_time(now, act)
+            coming = [entry for entry in self.store.entries() if not self._loads.joinable(self._query(entry), now)]
+            due = sorted((one for one in coming if self._freshness.is_due(one, now)), key=lambda one: one.refresh_at)
+            room = _REFRESHES - sum(flight.background for flight in self._loads.open)
+            for entry in due[: max(0, room)]:
+                flight = self._loads.begin((self._query(entry),), now, self._settings.timeout, background=True)
+                self._loads.advance(flight, now, act)
+            later = [entry.refresh_at for entry in coming if entry.refresh_at > now]
+            moments = [flight.wake_at for flight in self._loads.open]
+            return max(now + _PAUSE, min([*later, *moments], default=float("inf")))
+
+    # What an attempt tells, from its lane's thread.
+
+    def started(self, flight: Flight, leg: Leg) -> bool:
+        """Whether the request is still wanted, now that a thread has time for it."""
+        with self._decide():
+            return not self._closed and self._loads.started(flight, leg, self._runtime.now())
+
+    def ended(self, flight: Flight, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
+        """An attempt has its outcome."""
+        with self._decide() as act:
+            now = self._runtime.now()
+            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
+            if self._closed:
+                return
+            if failure is None and not isinstance(outcome, Failure):
+                self._arrived(flight, outcome, leg.ticket, now)
+            self._loads.advance(flight, now, act)
+
+    # With the lock held.
 
     @contextmanager
-    def _decide(self, *, for_reader: bool = False) -> Iterator[list[Callable[[], None]]]:
-        act: list[Callable[[], None]] = []
-        with self._lock:
+    def _decide(self, *, for_reader: bool = False) -> Iterator[Actions]:
+        act: Actions = []
+        with self.lock:
             if self._closed and for_reader:
                 raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
             yield act
         for do in act:
             do()
 
-    def _hit(self, key: HotKey, entry: Entry, now: float) -> Secret:
-        self.store.keep_hot(key, entry)
+    def _hit(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
+        if key is not None:
+            self.store.keep_hot(key, entry)
         entry.last_read = now
         return entry.secret
 
-    def _flight(self, query: Query, now: float, timeout: float) -> Flight:
-        flight = self._flights.get(query)
-        if flight is None or not flight.route.worth_joining(now):
-            budget = max(self._settings.timeout, timeout)
-            primary = self._settings.primary_region or ""
-            flight = Flight(query, Route(self._settings.regions, now, now + budget, now + timeout, primary))
-            self._flights[query] = flight
-        return flight
+    def _canonical(self, query: Query) -> Query:
+        return replace(query, secret=self.store.address(query.secret))
 
-    def _sweep(self, now: float, act: list[Callable[[], None]]) -> None:
-        # A flight that everybody left is judged by whoever comes next.
-        for flight, leg in list(self._under_way.values()):
-            if leg.running and now >= leg.cap_at:
-                self._advance(flight, now, act)
+    @staticmethod
+    def _query(entry: Entry) -> Query:
+        return Query(entry.record.address, *entry.which)
 
-    def _advance(self, flight: Flight, now: float, act: list[Callable[[], None]]) -> None:
-        for leg in flight.route.pass_time(now):
-            self._counts[leg.region, "stuck"] += 1
-            self._counts[leg.region, "failures"] += 1
-        while not flight.over and (next_leg := flight.route.due(now)):
-            self._dispatch(flight, next_leg, now, act)
-        if not flight.over and (verdict := flight.route.verdict(now)):
-            flight.verdict = verdict
-            self._failed(flight.query, verdict, now)
-            self._land(flight, act)
+    def _refusal(self, query: Query, now: float) -> Verdict | None:
+        negative = self._negatives.get(query)
+        return negative.verdict if negative is not None and now < negative.until else None
 
-    def _dispatch(self, flight: Flight, leg: Leg, now: float, act: list[Callable[[], None]]) -> None:
-        if self._counts[leg.region, "stuck"] >= WIDTH:
-            flight.route.end(leg, now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
-        else:
-            act.append(partial(self._submit, flight, leg))
+    def _join(
+        self, entry: Entry | None, query: Query, now: float, timeout: float, *, forced: bool
+    ) -> tuple[Flight, float] | None:
+        """The flight to wait for and until when; None: the old value does, while somebody else asks for a new one."""
+        flight = self._loads.unsent(query) if forced else self._loads.joinable(query, now)
+        if entry is None or now >= entry.dead_at or forced:
+            return flight or self._loads.begin((query,), now, timeout), now + timeout
+        waits = self._freshness.must_wait(entry, now)
+        if flight is not None:
+            suspect_at = flight.route.begun_at + SUSPECT_AFTER
+            return (flight, min(now + timeout, suspect_at)) if waits and now < suspect_at else None
+        if self._settings.refresh == "background" and now < entry.stale_at:
+            self._freshness.lend(entry, entry.stale_at)
+            return None
+        flight = self._loads.begin((query,), now, timeout)
+        if not waits:
+            self._freshness.lend(entry, flight.route.deadline)
+        return flight, now + timeout
 
-    def _submit(self, flight: Flight, leg: Leg) -> None:
-        if not self._lanes[leg.region].submit(partial(_attempt, weakref.ref(self), self._transport, flight, leg)):
-            self.ended(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
+    def _arrived(self, flight: Flight, secrets: dict[Query, Secret], ticket: int, now: float) -> None:
+        held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
+        if not flight.over:
+            # A reader gets what stands afterwards: the answer to a later request may have been here first.
+            flight.secrets = {query: (entry.secret if entry else secrets[query]) for query, entry in held.items()}
+
+    def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
+        negative = self._negatives.get(query)
+        if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
+            return None
+        return self.store.put(query, secret, ticket, now)
+
+    def settled(self, flight: Flight, now: float, act: Actions) -> None:
+        for query in flight.secrets or ():
+            self._negatives.pop(query, None)
+        if flight.verdict is not None and len(flight.queries) == 1:
+            self._failed(flight.query, flight.verdict, now)
+        self._wake_background(act, nudge=True)
 
     def _failed(self, query: Query, verdict: Verdict, now: float) -> None:
         entry = self.store.find(query)
-        if entry is None:
-            return
         if verdict.definitive:
-            self.store.drop(entry, self._tickets)
-        elif now < entry.dead_at:
-            self.store.stand_in(entry, now + _STAND_IN_SECONDS)
+            self._negatives[query] = self._freshness.negative(
+                self._negatives.get(query), verdict, self._loads.ticket, now
+            )
+            if entry is not None:
+                self.store.drop(entry, self._loads.ticket)
+        elif entry is not None and now < entry.dead_at:
+            self._freshness.postpone(entry, now, refused=verdict.refused)
 
-    def _land(self, flight: Flight, act: list[Callable[[], None]]) -> None:
-        if self._flights.get(flight.query) is flight:
-            del self._flights[flight.query]
-        act.extend(flight.waiters())
+    def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
+        if self._refresher is not None:
+            act.append(self._refresher.nudge if nudge else self._refresher.start)
 
-    # What an attempt tells, from its lane's thread.
 
-    def started(self, flight: Flight, leg: Leg) -> bool:
-        """Whether the request is still wanted, now that a thread has time for it; numbers it if so."""
-        with self._decide():
-            wanted = leg.running and not flight.over and not self._closed
-            if wanted:
-                self._tickets += 1
-                leg.ticket, leg.started_at = self._tickets, self._runtime.now()
-                self._under_way[leg.ticket] = (flight, leg)
-                self._counts[leg.region, "calls"] += 1
-            return wanted
+def _attempt(engine: Engine) -> Callable[[Flight, Leg], None]:
+    """What a lane's thread does: one request. While it is under way it holds nothing of the cache but the transport."""
+    owner, transport, lifetime = weakref.ref(engine), engine._transport, engine._lifetime  # noqa: SLF001
 
-    def ended(self, flight: Flight, leg: Leg, outcome: Secret | Failure) -> None:
-        """An attempt has its outcome. One that reached its cap was judged then; its value counts all the same."""
-        with self._decide() as act:
-            now = self._runtime.now()
-            self._under_way.pop(leg.ticket, None)
-            failure = outcome if isinstance(outcome, Failure) else None
-            self._count(leg, failure)
-            if leg.running:
-                flight.route.end(leg, now, failure)
-            if not isinstance(outcome, Failure):
-                self._arrived(flight, outcome, leg.ticket, now, act)
-            self._advance(flight, now, act)
-
-    def _count(self, leg: Leg, failure: Failure | None) -> None:
-        if not leg.running:
-            self._counts[leg.region, "stuck"] -= 1
-        elif failure:
-            self._counts[leg.region, "failures"] += 1
-        if not failure:
-            self._counts[leg.region, "answers"] += 1
-
-    def _arrived(self, flight: Flight, secret: Secret, ticket: int, now: float, act: list[Callable[[], None]]) -> None:
-        if self._closed:
+    def attempt(flight: Flight, leg: Leg) -> None:
+        if not _wanted(owner, flight, leg):
             return
-        entry = self.store.put(flight.query, secret, ticket, now)
-        if not flight.over:
-            flight.secret = entry.secret if entry else secret
-            self._land(flight, act)
+        outcome = _ask(transport, flight, leg, lifetime)
+        alive = owner()
+        if alive is not None:
+            alive.ended(flight, leg, outcome)
 
-    @property
-    def lifetime(self) -> Lifetime:
-        """What this cache's secrets tell their age by."""
-        return self._lifetime
+    return attempt
 
 
-def _attempt(cache: weakref.ref[Engine], transport: Transport, flight: Flight, leg: Leg) -> None:
-    """One request, on a lane's thread.
+def _wanted(owner: weakref.ref[Engine], flight: Flight, leg: Leg) -> bool:
+    alive = owner()
+    return alive is not None and alive.started(flight, leg)
 
-    While it is under way it holds nothing of the cache: a cache may be dropped meanwhile.
-    """
-    requested_at = _begin(cache, flight, leg)
-    if requested_at is None:
-        return
+
+def _ask(transport: Transport, flight: Flight, leg: Leg, lifetime: Lifetime) -> dict[Query, Secret] | Failure:
+    requested_at = leg.started_at or 0.0
+    if len(flight.queries) > 1:
+        batch = BatchCall(leg.region, flight.queries)
+        return read_batch(batch, transport.send(batch), requested_at, lifetime)
     call = Call(leg.region, flight.query)
-    reply = transport.send(call)
-    engine = cache()
-    if engine is not None:
-        engine.ended(flight, leg, read_answer(call, reply, requested_at, engine.lifetime))
-
-
-def _begin(cache: weakref.ref[Engine], flight: Flight, leg: Leg) -> float | None:
-    engine = cache()
-    return leg.started_at if engine is not None and engine.started(flight, leg) else None
+    answer = read_answer(call, transport.send(call), requested_at, lifetime)
+    return answer if isinstance(answer, Failure) else {flight.query: answer}

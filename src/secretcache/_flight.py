@@ -1,4 +1,4 @@
-"""One load of one key, and who waits for it."""
+"""One load, and who waits for it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,44 @@ if TYPE_CHECKING:
     from secretcache._ids import Query
     from secretcache._regions.route import Route, Verdict
     from secretcache._secret import Secret
+    from secretcache._store import HotKey
 
-__all__ = ["Flight"]
+__all__ = ["Flight", "Waiter"]
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A load that everyone who asks for its key may join. Owns no thread; used under the cache's lock."""
+    """A load of one key, which everyone who asks for the key may join, or of a batch. Owns no thread."""
 
-    query: Query
+    queries: tuple[Query, ...]
     route: Route
-    secret: Secret | None = None
+    background: bool = False
+    """Whether it was begun ahead of need: then no reader has to wait for it."""
+    wake_at: float = float("-inf")
+    """When time by itself changes something next."""
+    secrets: dict[Query, Secret] | None = None
     verdict: Verdict | None = None
     _wakes: list[Callable[[], None]] = field(default_factory=list)
 
     @property
+    def query(self) -> Query:
+        """The key of a load that is no batch."""
+        return self.queries[0]
+
+    @property
     def over(self) -> bool:
-        """Whether there is a value or a verdict."""
-        return self.secret is not None or self.verdict is not None
+        """Whether there is an answer or a verdict."""
+        return self.secrets is not None or self.verdict is not None
+
+    @property
+    def secret(self) -> Secret | None:
+        """The value of a load that is no batch, once there is one."""
+        return self.secrets.get(self.query) if self.secrets else None
+
+    @property
+    def sent(self) -> bool:
+        """Whether a request of it is on its way, or was."""
+        return any(leg.started_at is not None for leg in self.route.legs)
 
     def join(self, wake: Callable[[], None]) -> None:
         """Adds a waiter, to be woken when it should look again."""
@@ -42,3 +62,17 @@ class Flight:
     def waiters(self) -> tuple[Callable[[], None], ...]:
         """The wake-ups of all who wait now."""
         return tuple(self._wakes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiter:
+    """A reader's part in a flight."""
+
+    key: HotKey | None
+    query: Query
+    flight: Flight
+    until: float
+    """When it waits no longer: its own deadline, or earlier where an older value may stand in."""
+    wake: Callable[[], None]
+    forced: bool
+    """Whether only the answer to this flight will do."""

@@ -6,16 +6,20 @@ move by hand and the simulator brings a scheduler.
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
-__all__ = ["Event", "Runtime", "SystemRuntime", "monotonic_clock"]
+__all__ = ["Event", "Lock", "Mailbox", "Runtime", "SystemRuntime", "Thread", "monotonic_clock"]
+
+_LONGEST_WAIT = 60.0
+"""Seconds: waits are measured on a clock that stands still in suspend, so none is longer than this."""
 
 
 class Event(Protocol):
@@ -31,12 +35,42 @@ class Event(Protocol):
         """Whether it was set."""
 
 
+class Lock(Protocol):
+    """What guards the state of one cache."""
+
+    def __enter__(self) -> object: ...
+    def __exit__(self, kind: Any, error: Any, trace: Any, /) -> object: ...  # noqa: PYI036 - as threading's
+
+    def acquire(self) -> bool:
+        """Takes it."""
+
+    def release(self) -> None:
+        """Gives it back."""
+
+
+class Mailbox(Protocol):
+    """Words for a thread that waits for them. `put` may be called from a finalizer: it takes no lock."""
+
+    def put(self, word: str) -> None:
+        """Leaves a word."""
+
+    def take(self, until: float) -> str | None:
+        """The next word; None if there is none until that time."""
+
+
+class Thread(Protocol):
+    """A thread that was started."""
+
+    def join(self, timeout: float) -> None:
+        """Waits for its end, at most so many seconds of real time; returns at once in that thread itself."""
+
+
 class Runtime(Protocol):
     """The machine, as far as the cache may touch it. Times are seconds on one clock that never goes back."""
 
     now: Callable[[], float]
 
-    def lock(self) -> AbstractContextManager[object]:
+    def lock(self) -> Lock:
         """A new, unlocked, non-reentrant lock."""
 
     def event(self) -> Event:
@@ -45,8 +79,14 @@ class Runtime(Protocol):
     def wait(self, event: Event, until: float) -> bool:
         """Waits for the event, at most until that time; returns whether it was set."""
 
-    def spawn(self, run: Callable[[], None], name: str) -> None:
-        """Starts a daemon thread."""
+    def alarm(self, loop: asyncio.AbstractEventLoop, until: float, ring: Callable[[], None]) -> Callable[[], None]:
+        """Calls `ring` in the event loop, which is the running one, at that time; returns what cancels it."""
+
+    def mailbox(self) -> Mailbox:
+        """A new, empty mailbox."""
+
+    def spawn(self, run: Callable[[], None], name: str) -> Thread:
+        """Starts a daemon thread. RuntimeError: there is none to be had."""
 
     def random(self) -> float:
         """A number from 0 up to 1, different in every process."""
@@ -69,6 +109,28 @@ def monotonic_clock() -> Callable[[], float]:
     return partial(time.clock_gettime, boottime)
 
 
+class _Queue:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.put = self._words.put
+
+    def take(self, until: float) -> str | None:
+        try:
+            return self._words.get(timeout=min(max(0.0, until - self._now()), _LONGEST_WAIT))
+        except queue.Empty:
+            return None
+
+
+class _Joinable:
+    def __init__(self, thread: threading.Thread) -> None:
+        self._thread = thread
+
+    def join(self, timeout: float) -> None:
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+
 class SystemRuntime:
     """The real machine."""
 
@@ -89,9 +151,19 @@ class SystemRuntime:
         assert isinstance(event, threading.Event)  # noqa: S101 - made by event() above
         return event.wait(min(max(0.0, until - self.now()), threading.TIMEOUT_MAX))
 
-    def spawn(self, run: Callable[[], None], name: str) -> None:
+    def alarm(self, loop: asyncio.AbstractEventLoop, until: float, ring: Callable[[], None]) -> Callable[[], None]:
+        """Rings in real time."""
+        return loop.call_later(max(0.0, until - self.now()), ring).cancel
+
+    def mailbox(self) -> Mailbox:
+        """A queue."""
+        return _Queue(self.now)
+
+    def spawn(self, run: Callable[[], None], name: str) -> Thread:
         """Starts a daemon thread: the interpreter's exit never waits for it."""
-        threading.Thread(target=run, name=name, daemon=True).start()
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return _Joinable(thread)
 
     def random(self) -> float:
         """A number from this process's own generator."""

@@ -31,6 +31,7 @@ class Settings:
     max_stale: float = 86_400.0
     timeout: float = 5.0
     max_entries: int = 1024
+    refresh: str | None = None
     primary_region: str | None = None
     endpoint_urls: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     session_factory: Callable[[str], Any] | None = None
@@ -43,6 +44,7 @@ class Settings:
         put(self, "max_stale", check_duration("max_stale", self.max_stale))
         put(self, "timeout", check_duration("timeout", self.timeout, positive=True))
         put(self, "max_entries", _check_count("max_entries", self.max_entries))
+        put(self, "refresh", _check_refresh(self.refresh))
         put(self, "primary_region", _check_listed("primary_region", self.primary_region, self.regions))
         put(self, "endpoint_urls", _check_endpoint_urls(self.endpoint_urls, self.regions))
         _check_callable("session_factory", self.session_factory)
@@ -86,6 +88,14 @@ def _check_count(argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{argument} must be a whole number of 1 or more, got {value!r}")
     return value
+
+
+def _check_refresh(value: object) -> str:
+    if value is None:
+        return "on_access" if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") else "background"
+    if value not in ("background", "on_access"):
+        raise ConfigurationError(f"refresh must be 'background' or 'on_access', got {value!r}")
+    return str(value)
 
 
 def _check_listed(argument: str, region: object, regions: Sequence[str]) -> str | None:
@@ -212,6 +222,7 @@ _READERS: dict[str, tuple[Callable[[str], Any], str]] = {
     "SECRETCACHE_MAX_STALE": (float, _SECONDS),
     "SECRETCACHE_TIMEOUT": (float, _SECONDS),
     "SECRETCACHE_MAX_ENTRIES": (int, "a whole number"),
+    "SECRETCACHE_REFRESH": (str, "'background' or 'on_access'"),
     "SECRETCACHE_PRIMARY_REGION": (str, "a region"),
     "SECRETCACHE_ENDPOINT_URLS": (_pairs_of, "region=URL pairs separated by commas, each region once"),
 }

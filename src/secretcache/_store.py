@@ -5,7 +5,7 @@ Everything here is used under the cache's lock, except the dictionary `hot`: a h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import cachetools
@@ -14,6 +14,7 @@ from secretcache._ids import Query, SecretId
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
+    from secretcache._freshness import Freshness
     from secretcache._secret import Secret
 
 __all__ = ["Entry", "HotKey", "Record", "Store"]
@@ -45,11 +46,17 @@ class Entry:
     secret: Secret
     ticket: int
     """The number of the request that brought it: later requests have higher ones, whatever the clock says."""
-    serve_until: float
-    """Until then a read returns `secret` and decides nothing."""
-    dead_at: float
-    """From then on it is not served, whatever the regions do."""
     last_read: float
+    serve_until: float = _NEVER
+    """Until then a read returns `secret` and decides nothing."""
+    refresh_at: float = _NEVER
+    """When it is asked for again, ahead of need or after a failure."""
+    stale_at: float = _NEVER
+    """When `ttl` is over."""
+    dead_at: float = _NEVER
+    """From then on it is not served, whatever the regions do."""
+    failures: int = 0
+    """How often in a row no region could answer for it."""
     hot_keys: tuple[HotKey, ...] = ()
 
 
@@ -69,11 +76,10 @@ class _Bounded(cachetools.Cache[int, Entry]):
 class Store:
     """The values of one cache."""
 
-    def __init__(self, *, ttl: float, max_stale: float, max_entries: int) -> None:
+    def __init__(self, freshness: Freshness, max_entries: int) -> None:
         self.hot: dict[HotKey, Entry] = {}
         self.evictions = 0
-        self._ttl = ttl
-        self._max_stale = max_stale
+        self._freshness = freshness
         self._entries = _Bounded(max_entries)
         self._records: dict[SecretId, Record] = {}
         self._own_accounts: set[str] = set()
@@ -128,9 +134,28 @@ class Store:
         for entry in list(self._entries.values()):
             self._remove(entry)
 
-    def stand_in(self, entry: Entry, until: float) -> None:
-        """Lets an old value be served for a while longer, never past its end."""
-        entry.serve_until = max(entry.serve_until, min(until, entry.dead_at))
+    def forget(self, secret: SecretId, ticket: int) -> None:
+        """Forgets a whole secret, as `drop` does one value; one that is not known yet included."""
+        record = self._record(secret)
+        self._floor = ticket
+        if record is not None:
+            record.floor = ticket
+            self._remove_all(record)
+
+    def entries(self) -> list[Entry]:
+        """All that is held."""
+        return list(self._entries.values())
+
+    def adopt(self, parent: Store) -> None:
+        """Takes over what another process's store held when this process was forked off it.
+
+        The parent's may be half-way through a change: an entry that was being removed is left out.
+        """
+        self._own_accounts, self._floor = set(parent._own_accounts), parent._floor
+        copies: dict[int, Record] = {}
+        for entry in parent.entries():
+            if entry.serve_until > _NEVER:
+                self._adopt(entry, copies.setdefault(id(entry.record), Record(entry.record.address)))
 
     def _record(self, secret: SecretId) -> Record | None:
         return self._records.get(secret) or self._records.get(self._by_name(secret))
@@ -138,13 +163,14 @@ class Store:
     def _hold(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> Entry:
         which = (query.stage, query.version_id)
         entry = record.entries.get(which)
-        serve_until, dead_at = self._lifetime(query, secret)
         if entry is None:
-            entry = Entry(record, which, secret, ticket, serve_until, dead_at, last_read=now)
+            entry = Entry(record, which, secret, ticket, last_read=now)
+            self._freshness.renew(entry)
             self._make_room()
             record.entries[which] = self._entries[id(entry)] = entry
         elif ticket > entry.ticket:
-            entry.secret, entry.ticket, entry.serve_until, entry.dead_at = secret, ticket, serve_until, dead_at
+            entry.secret, entry.ticket = secret, ticket
+            self._freshness.renew(entry)
         return entry
 
     def _make_room(self) -> None:
@@ -152,14 +178,19 @@ class Store:
             self._remove(self._entries.popitem()[1])
             self.evictions += 1
 
-    def _lifetime(self, query: Query, secret: Secret) -> tuple[float, float]:
-        # A version read by its id never changes: only the right to read it is asked again.
-        fresh = self._ttl if query.version_id is None else max(self._ttl, self._max_stale)
-        return secret.requested_at + fresh, secret.requested_at + self._ttl + self._max_stale
+    def _adopt(self, entry: Entry, record: Record) -> None:
+        self._lead(record, entry.record.aliases)
+        record.floor = entry.record.floor
+        mine = replace(entry, record=record, hot_keys=())
+        # Nobody refreshes ahead in this process yet: the first reader past that time sees to it.
+        mine.serve_until = mine.serve_until if mine.failures else min(mine.serve_until, mine.refresh_at)
+        record.entries[mine.which] = self._entries[id(mine)] = mine
+        for key in entry.hot_keys:
+            self.keep_hot(key, mine)
 
     def _remove(self, entry: Entry) -> None:
         # First the times: a forked child, or a reader without the lock, may see this half done.
-        entry.serve_until = entry.dead_at = _NEVER
+        entry.serve_until = entry.stale_at = entry.dead_at = _NEVER
         for key in entry.hot_keys:
             del self.hot[key]
         entry.hot_keys = ()

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from secretcache._errors import ConfigurationError
 from secretcache._ids import SecretId, parse_secret_id
 from secretcache._secret import Lifetime, Secret
-from secretcache._transport import Call, Failure, Fault, Reply
+from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["answered_id", "read_answer"]
+    from secretcache._ids import Query
+
+__all__ = ["answered_id", "read_answer", "read_batch"]
 
 
 def read_answer(call: Call, reply: Reply, requested_at: float, lifetime: Lifetime) -> Secret | Failure:
@@ -37,6 +39,22 @@ def read_answer(call: Call, reply: Reply, requested_at: float, lifetime: Lifetim
         requested_at=requested_at,
         lifetime=lifetime,
     )
+
+
+def read_batch(call: BatchCall, reply: Reply, requested_at: float, lifetime: Lifetime) -> dict[Query, Secret] | Failure:
+    """The secrets in a batch's reply, by what was asked for. What it has not is to be asked for singly."""
+    if isinstance(reply, Failure):
+        return reply
+    values = reply.get("SecretValues")
+    if not isinstance(values, list):
+        return Failure(Fault.REGION, "InvalidAnswer", "not a BatchGetSecretValue answer")
+    found = {}
+    for query in call.queries:
+        singly = (read_answer(Call(call.region, query), value, requested_at, lifetime) for value in values)
+        secret = next((one for one in singly if isinstance(one, Secret)), None)
+        if secret is not None:
+            found[query] = secret
+    return found
 
 
 def _what_is_wrong(call: Call, reply: Mapping[str, Any]) -> str:

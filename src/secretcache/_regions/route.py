@@ -18,6 +18,9 @@ __all__ = ["ATTEMPT_CAP", "Leg", "Route", "Verdict"]
 ATTEMPT_CAP = 2.5
 """Seconds after which an attempt is a region fault: two regions fit in the default timeout of 5 s."""
 
+_OVERSLEPT = 1.0
+"""Seconds: every cap is looked at when it is reached, by a waiting reader or by the background thread."""
+
 _OF_THE_SECRET = (Fault.DENIED, Fault.DELETED, Fault.MISSING)  # the first that a region tells names the verdict
 _FINAL_BY_THE_PRIMARY = (Fault.DENIED, Fault.DELETED)
 
@@ -41,6 +44,15 @@ class Leg:
     def running(self) -> bool:
         """Whether it has neither answered nor failed nor reached its cap."""
         return self.ended_at is None
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether it reached its cap and its thread has not come back since."""
+        return self.failure is not None and self.failure.code == "AttemptTimeout"
+
+    def overslept(self, now: float) -> bool:
+        """Whether nobody looked at it for so long after its cap that the process must have stood still."""
+        return now > self.cap_at + _OVERSLEPT
 
     @property
     def cap_at(self) -> float:
@@ -69,6 +81,11 @@ class Verdict:
     def definitive(self) -> bool:
         """Whether the service itself has said no, so that no older value may stand in."""
         return self.fault in _OF_THE_SECRET
+
+    @property
+    def refused(self) -> bool:
+        """Whether some region has said no, though not all have."""
+        return any(leg.failure is not None and leg.failure.fault in _OF_THE_SECRET for leg in self.legs)
 
     @property
     def decisive(self) -> Failure | None:
@@ -105,7 +122,9 @@ class Route:
         """Fails the attempts that have reached their cap, and returns them: they are left behind."""
         capped = [leg for leg in self.legs if leg.running and now >= leg.cap_at]
         for leg in capped:
-            self.end(leg, now, Failure(Fault.REGION, "AttemptTimeout", f"no whole answer within {leg.cap:.1f} s"))
+            # Frozen and thawed, the process would blame the region for its own absence.
+            fault = Fault.LOCAL if leg.overslept(now) else Fault.REGION
+            self.end(leg, now, Failure(fault, "AttemptTimeout", f"no whole answer within {leg.cap:.1f} s"))
         return capped
 
     def end(self, leg: Leg, now: float, failure: Failure | None) -> None:

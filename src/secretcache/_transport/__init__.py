@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from secretcache._ids import Query
 
-__all__ = ["Call", "Failure", "Fault", "Reply", "Transport"]
+__all__ = ["BatchCall", "Call", "Failure", "Fault", "Reply", "Transport"]
 
 
 class Fault(enum.Enum):
@@ -56,14 +56,27 @@ class Call:
         return self.query.secret.in_region(self.region)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchCall:
+    """A BatchGetSecretValue request to one region: current versions of at most twenty secrets."""
+
+    region: str
+    queries: tuple[Query, ...]
+
+    @property
+    def secret_ids(self) -> list[str]:
+        """The ids this region knows the secrets by."""
+        return [query.secret.in_region(self.region) for query in self.queries]
+
+
 Reply: TypeAlias = Mapping[str, Any] | Failure
 
 
 class Transport(Protocol):
     """Sends requests. Called from several threads at once; may block; does not raise."""
 
-    def send(self, call: Call) -> Reply:
-        """GetSecretValue's response as botocore parses it, not yet judged, or the failure."""
+    def send(self, call: Call | BatchCall) -> Reply:
+        """The operation's response as botocore parses it, not yet judged, or the failure."""
 
     def host(self, region: str) -> str:
         """The host that requests to the region go to, as far as it is known."""

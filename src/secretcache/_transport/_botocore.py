@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from secretcache._transport import Call, Failure, Fault, Reply
+from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
 from secretcache._transport._quiet import quiet_bodies
 from secretcache._version import __version__
 
@@ -37,11 +37,11 @@ class BotocoreTransport:
         self._settings = settings
         self._clients: dict[str, Future[Any]] = {}
 
-    def send(self, call: Call) -> Reply:
-        """One GetSecretValue request, without retries of botocore's own."""
+    def send(self, call: Call | BatchCall) -> Reply:
+        """One request, without retries of botocore's own."""
         with quiet_bodies():
             client = self._client(call.region)
-            return client if isinstance(client, Failure) else _get_secret_value(client, call)
+            return client if isinstance(client, Failure) else _send(client, call)
 
     def host(self, region: str) -> str:
         """The client's own endpoint host once there is a client; before that, the one it is expected to use."""
@@ -118,14 +118,24 @@ def _default_session(region: str) -> Session:
     return session
 
 
+def _send(client: Any, call: Call | BatchCall) -> Reply:
+    operation = "GetSecretValue" if isinstance(call, Call) else "BatchGetSecretValue"
+    try:
+        return _get_secret_value(client, call) if isinstance(call, Call) else _batch_get(client, call)
+    except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+        return _classify(error, operation, _hostname(client.meta.endpoint_url))
+
+
 def _get_secret_value(client: Any, call: Call) -> Reply:
     picked = {"VersionStage": call.query.stage, "VersionId": call.query.version_id}
-    try:
-        response: Reply = client.get_secret_value(
-            SecretId=call.secret_id, **{name: text for name, text in picked.items() if text}
-        )
-    except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
-        return _classify(error, "GetSecretValue", _hostname(client.meta.endpoint_url))
+    response: Reply = client.get_secret_value(
+        SecretId=call.secret_id, **{name: text for name, text in picked.items() if text}
+    )
+    return response
+
+
+def _batch_get(client: Any, call: BatchCall) -> Reply:
+    response: Reply = client.batch_get_secret_value(SecretIdList=call.secret_ids)
     return response
 
 

@@ -1,0 +1,96 @@
+"""How long a value is served, when it is asked for again, and how long a refusal is remembered. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secretcache._regions.route import Verdict
+    from secretcache._store import Entry
+
+__all__ = ["SUSPECT_AFTER", "Freshness", "Negative"]
+
+SUSPECT_AFTER = 0.5
+"""Seconds of silence after which a region is suspect (gRPC's hedging delay): nobody waits longer for a value to be
+revalidated than that, but the one reader who began it."""
+
+_AHEAD = (0.7, 0.9)
+"""The part of `ttl` at which a refresh begins, at random in between: a fleet does not refresh in step."""
+_RETRY = (5.0, 60.0)
+_NEGATIVE = (10.0, 60.0)
+_REFUSED_STANDS_IN = 3600.0
+"""Seconds that a value stands in after some, but not all, regions have said missing, deleted or denied."""
+IDLE_AFTER = 3600.0
+"""Seconds unread after which a secret is no longer refreshed in the background: 0.05 USD per 10 000 calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """A refusal by every region, remembered so that an error path does not become a call path."""
+
+    until: float
+    seconds: float
+    verdict: Verdict
+    ticket: int
+    """Answers to requests up to this one do not count any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The policy of one cache."""
+
+    ttl: float
+    max_stale: float
+    background: bool
+    """Whether a thread refreshes ahead of `ttl`, so that readers need not."""
+    takeover: float
+    """Seconds that the background may be late with a retry before a reader does it instead."""
+    random: Callable[[], float]
+
+    def renew(self, entry: Entry) -> None:
+        """Sets an entry's times after an answer. Ages count from when its request was sent."""
+        asked, low, high = entry.secret.requested_at, *_AHEAD
+        if entry.which[1] is None:
+            entry.stale_at = asked + self.ttl
+            entry.refresh_at = asked + self.ttl * (low + (high - low) * self.random())
+        else:  # a version never changes: only the right to read it is asked again
+            entry.stale_at = entry.refresh_at = asked + max(self.ttl, self.max_stale)
+        entry.dead_at = asked + self.ttl + self.max_stale
+        entry.serve_until = entry.stale_at if self.background else entry.refresh_at
+        entry.failures = 0
+
+    def postpone(self, entry: Entry, now: float, *, refused: bool) -> None:
+        """Sets an entry's times after no region could answer: the old value stands in, and when to ask again."""
+        entry.failures += 1
+        entry.refresh_at = now + self._backoff(_RETRY, entry.failures) * (0.5 + 0.5 * self.random())
+        if refused:
+            entry.dead_at = min(entry.dead_at, now + _REFUSED_STANDS_IN)
+        until = max(entry.stale_at, entry.refresh_at + self.takeover) if self.background else entry.refresh_at
+        entry.serve_until = min(until, entry.dead_at)
+
+    def lend(self, entry: Entry, until: float) -> None:
+        """Lets everybody else have the value at the speed of a hit while one reader or thread asks for a new one."""
+        entry.serve_until = max(entry.serve_until, min(until, entry.dead_at))
+
+    def must_wait(self, entry: Entry, now: float) -> bool:
+        """Whether a reader waits for a load under way: past `ttl`, unless the regions are known to be in trouble."""
+        return now >= entry.stale_at and not entry.failures
+
+    def is_due(self, entry: Entry, now: float) -> bool:
+        """Whether the background should ask for it now."""
+        return entry.refresh_at <= now < entry.last_read + IDLE_AFTER
+
+    @staticmethod
+    def negative(before: Negative | None, verdict: Verdict, ticket: int, now: float) -> Negative:
+        """How long a refusal is remembered: 10 s, doubling with each that follows, to 60 s."""
+        low, high = _NEGATIVE
+        seconds = min(before.seconds * 2, high) if before else low
+        return Negative(now + seconds, seconds, verdict, ticket)
+
+    @staticmethod
+    def _backoff(bounds: tuple[float, float], failures: int) -> float:
+        low, high = bounds
+        return min(high, low * 2.0 ** min(failures - 1, 10))

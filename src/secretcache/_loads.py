@@ -1,0 +1,163 @@
+"""Loads under way: which may be joined, what their attempts tell, when they end.
+
+Used under the cache's lock. What is to be done after the lock is released (threads, wake-ups) goes into `act`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from secretcache._flight import Flight
+from secretcache._regions.lanes import WIDTH, Lane
+from secretcache._regions.route import Leg, Route
+from secretcache._stats import RegionStats
+from secretcache._transport import Failure, Fault
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable
+
+    from secretcache._engine import Engine
+    from secretcache._ids import Query, SecretId
+    from secretcache._runtime import Runtime
+    from secretcache._settings import Settings
+
+__all__ = ["Actions", "Loads"]
+
+Actions: TypeAlias = "list[Callable[[], None]]"
+
+
+class Loads:
+    """The flights of one cache, and the attempts they have in the regions' lanes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        attempt: Callable[[Flight, Leg], None],
+        owner: weakref.ref[Engine],
+    ) -> None:
+        self.ticket = 0
+        """The number of the request sent last."""
+        self.open: set[Flight] = set()
+        self._settings = settings
+        self._runtime = runtime
+        self._attempt = attempt
+        self._owner = owner
+        self._joinable: dict[Query, Flight] = {}
+        self._lanes = {region: Lane(region, runtime) for region in settings.regions}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def joinable(self, query: Query, now: float) -> Flight | None:
+        """The load of a key that a reader who comes now may join."""
+        flight = self._joinable.get(query)
+        return flight if flight is not None and flight.route.worth_joining(now) else None
+
+    def unsent(self, query: Query) -> Flight | None:
+        """The load of a key whose request is still to be sent."""
+        flight = self._joinable.get(query)
+        return flight if flight is not None and not flight.sent else None
+
+    def begin(self, queries: tuple[Query, ...], now: float, timeout: float, *, background: bool = False) -> Flight:
+        """A new load, which takes the place of the one that could be joined until now."""
+        budget = max(self._settings.timeout, timeout)
+        primary = self._settings.primary_region or ""
+        flight = Flight(queries, Route(self._settings.regions, now, now + budget, now + timeout, primary), background)
+        self.open.add(flight)
+        if len(queries) == 1:
+            self._joinable[flight.query] = flight
+        return flight
+
+    def bar(self, secrets: set[SecretId]) -> None:
+        """Lets nobody join the loads of these secrets any more: what they bring may be out of date."""
+        for query in [query for query in self._joinable if query.secret in secrets]:
+            del self._joinable[query]
+
+    def pass_time(self, now: float, act: Actions) -> None:
+        """Moves on every flight whose time has come, whoever looks: one that everybody left is judged all the same."""
+        for flight in [one for one in self.open if one.wake_at <= now]:
+            self.advance(flight, now, act)
+
+    def advance(self, flight: Flight, now: float, act: Actions) -> None:
+        """Does what is due in a flight: judges, asks the next region, ends it."""
+        for leg in flight.route.pass_time(now):
+            self._count(leg, "failures", "stuck")
+        while not flight.over and (next_leg := flight.route.due(now)):
+            self._dispatch(flight, next_leg, now, act)
+        if not flight.over:
+            flight.verdict = flight.route.verdict(now)
+        flight.wake_at = flight.route.wake_at(now)
+        if flight.over and flight in self.open:
+            self._land(flight, now, act)
+
+    def started(self, flight: Flight, leg: Leg, now: float) -> bool:
+        """Whether a request is still wanted, now that a thread has time for it; numbers it if so."""
+        if flight.over or not leg.running:
+            return False
+        self.ticket += 1
+        leg.ticket, leg.started_at = self.ticket, now
+        flight.wake_at = flight.route.wake_at(now)
+        self._count(leg, "calls")
+        return True
+
+    def ended(self, flight: Flight, leg: Leg, failure: Failure | None, now: float) -> Failure | None:
+        """Records what came of an attempt; returns what it counts as.
+
+        One that reached its cap was judged then, and its value counts all the same. One that spanned a freeze of the
+        process says nothing of the region, and its value is not taken.
+        """
+        if leg.running and leg.overslept(now):
+            failure = Failure(Fault.LOCAL, "Frozen", "this process stood still meanwhile")
+        if not leg.running:
+            self._counts[leg.region, "stuck"] -= leg.left_behind
+        elif failure:
+            self._count(leg, "failures")
+        if not failure:
+            self._count(leg, "answers")
+        if leg.running:
+            flight.route.end(leg, now, failure)
+        return failure
+
+    def stats(self) -> dict[str, RegionStats]:
+        """The counts of each region."""
+        wanted = ("calls", "answers", "failures", "stuck")
+        return {
+            region: RegionStats(*(self._counts[region, what] for what in wanted)) for region in self._settings.regions
+        }
+
+    def close(self) -> None:
+        """Forgets the flights and lets the lanes' threads go."""
+        self.open.clear()
+        self._joinable.clear()
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _dispatch(self, flight: Flight, leg: Leg, now: float, act: Actions) -> None:
+        if self._counts[leg.region, "stuck"] >= WIDTH:
+            flight.route.end(leg, now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
+        else:
+            act.append(partial(self._submit, flight, leg))
+
+    def _submit(self, flight: Flight, leg: Leg) -> None:
+        if not self._lanes[leg.region].submit(partial(self._attempt, flight, leg)):
+            self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
+
+    def _tell(self, flight: Flight, leg: Leg, failure: Failure) -> None:
+        engine = self._owner()
+        if engine is not None:
+            engine.ended(flight, leg, failure)
+
+    def _land(self, flight: Flight, now: float, act: Actions) -> None:
+        self.open.discard(flight)
+        if self._joinable.get(flight.query) is flight:
+            del self._joinable[flight.query]
+        engine = self._owner()
+        if engine is not None:
+            engine.settled(flight, now, act)
+        act.extend(flight.waiters())
+
+    def _count(self, leg: Leg, *what: str) -> None:
+        for one in what:
+            self._counts[leg.region, one] += 1

@@ -1,0 +1,120 @@
+"""Warming many secrets: batches of twenty, and single reads for what a batch cannot bring.
+
+The steps are written once, as a generator of what to wait for; a thread and a task each drive it in their own way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from secretcache._errors import SecretCacheError
+from secretcache._flight import Waiter
+from secretcache._transport import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from secretcache._engine import Engine
+    from secretcache._ids import Query
+    from secretcache._regions.route import Verdict
+
+__all__ = ["Prefetch", "PrefetchResult"]
+
+_BATCH = 20
+"""BatchGetSecretValue's own limit."""
+_THROTTLE_PAUSE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchResult:
+    """What became of each id."""
+
+    succeeded: tuple[str, ...]
+    """The ids whose value is in the cache now, fresh."""
+    failed: Mapping[str, SecretCacheError]
+    """The others, each with the error that a read of it would have raised."""
+
+
+@dataclass(slots=True)
+class Prefetch:
+    """One call of `prefetch`: steps to be waited for, then a result."""
+
+    engine: Engine
+    wanted: Mapping[str, Query]
+    deadline: float
+    now: Callable[[], float]
+    wake: Callable[[], None]
+    _errors: dict[Query, SecretCacheError] = field(default_factory=dict)
+
+    def steps(self) -> Iterator[Waiter]:
+        """What to wait for, one after the other; all of it is under way at the same time."""
+        cold = [query for query in dict.fromkeys(self.wanted.values()) if self.engine.peek(query) is None]
+        singly: list[Query] = []
+        yield from self._batches(cold, singly)
+        yield from self._singles(singly)
+
+    def result(self) -> PrefetchResult:
+        """What became of each id, once all steps were waited for."""
+        failed = {text: self._errors[query] for text, query in self.wanted.items() if query in self._errors}
+        return PrefetchResult(tuple(text for text in self.wanted if text not in failed), MappingProxyType(failed))
+
+    def _batches(self, cold: list[Query], singly: list[Query]) -> Iterator[Waiter]:
+        while cold:
+            chunks = [cold[first : first + _BATCH] for first in range(0, len(cold), _BATCH)]
+            singly += [chunk[0] for chunk in chunks if len(chunk) == 1]
+            waiters = [self._batch(tuple(chunk)) for chunk in chunks if len(chunk) > 1]
+            yield from waiters
+            cold = [query for waiter in waiters for query in self._left_of(waiter, singly)]
+            if cold:
+                yield self.engine.pause(min(self.now() + _THROTTLE_PAUSE, self.deadline), self.wake)
+
+    def _batch(self, queries: tuple[Query, ...]) -> Waiter:
+        return self.engine.begin_batch(queries, self._seconds_left(), self.wake)
+
+    def _left_of(self, waiter: Waiter, singly: list[Query]) -> list[Query]:
+        """What to ask for in a batch again, because it was throttled; what to ask for singly goes there."""
+        flight = waiter.flight
+        if flight.secrets is not None:
+            singly += [query for query in flight.queries if query not in flight.secrets]
+        elif flight.verdict is not None and _throttled(flight.verdict) and self._seconds_left() > _THROTTLE_PAUSE:
+            return list(flight.queries)
+        elif flight.verdict is not None and _not_allowed(flight.verdict):
+            singly += flight.queries
+        else:
+            self._errors.update({query: self.engine.error(query, flight) for query in flight.queries})
+        return []
+
+    def _singles(self, queries: list[Query]) -> Iterator[Waiter]:
+        waiters = [waiter for query in queries if (waiter := self._single(query))]
+        for waiter in waiters:
+            yield waiter
+            self._conclude(waiter)
+
+    def _single(self, query: Query) -> Waiter | None:
+        try:
+            begun = self.engine.begin(None, query, self._seconds_left(), self.wake)
+        except SecretCacheError as error:
+            self._errors[query] = error
+            return None
+        return begun if isinstance(begun, Waiter) else None
+
+    def _conclude(self, waiter: Waiter) -> None:
+        try:
+            self.engine.conclude(waiter)
+        except SecretCacheError as error:
+            self._errors[waiter.query] = error
+
+    def _seconds_left(self) -> float:
+        return max(0.001, self.deadline - self.now())
+
+
+def _throttled(verdict: Verdict) -> bool:
+    return any(leg.failure is not None and leg.failure.fault is Fault.THROTTLED for leg in verdict.legs)
+
+
+def _not_allowed(verdict: Verdict) -> bool:
+    """Whether the batch operation is denied, or not known where it was asked for."""
+    told = {leg.failure.fault for leg in verdict.legs if leg.failure is not None}
+    return bool(told & {Fault.DENIED, Fault.CALLER})

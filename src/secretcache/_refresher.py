@@ -1,0 +1,82 @@
+"""The one periodic thread of a cache: it looks when something falls due, and never does I/O."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from secretcache._runtime import Runtime, Thread
+
+__all__ = ["Refresher", "Worker"]
+
+_log = logging.getLogger("secretcache")
+_LOOK, _STOP = "look", "stop"
+_AFTER_ERROR = 1.0
+_JOIN_SECONDS = 2.0
+
+
+class Worker(Protocol):
+    """What the thread works for, as far as it knows it."""
+
+    def work(self) -> float | None:
+        """One look; returns when to look again, None: never."""
+
+
+class Refresher:
+    """A daemon thread that holds its owner weakly, started when there is something to look at."""
+
+    def __init__(self, owner: Callable[[], Worker | None], runtime: Runtime) -> None:
+        self._owner = owner
+        self._runtime = runtime
+        self._mailbox = runtime.mailbox()
+        self._starts = itertools.count()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread, once; where the system grants none, the next call tries again."""
+        if next(self._starts):
+            return
+        try:
+            self._thread = self._runtime.spawn(self._run, "secretcache-refresh")
+        except RuntimeError:  # readers refresh by themselves
+            self._starts = itertools.count()
+
+    def nudge(self) -> None:
+        """Lets it look now."""
+        self.start()
+        self._mailbox.put(_LOOK)
+
+    def dismiss(self) -> None:
+        """Lets the thread end; safe in a finalizer: it takes no lock and waits for nothing."""
+        self._mailbox.put(_STOP)
+
+    def stop(self) -> None:
+        """Ends the thread, and waits for that, two seconds at most."""
+        self.dismiss()
+        if self._thread is not None:
+            self._thread.join(_JOIN_SECONDS)
+
+    def _run(self) -> None:
+        look_at: float | None = float("-inf")
+        while look_at is not None and not self._told_to_stop(look_at):
+            look_at = self._look()
+
+    def _told_to_stop(self, until: float) -> bool:
+        word = self._mailbox.take(until)
+        while word == _LOOK:
+            word = self._mailbox.take(float("-inf"))
+        return word == _STOP
+
+    def _look(self) -> float | None:
+        owner = self._owner()
+        if owner is None:
+            return None
+        try:
+            return owner.work()
+        except Exception:  # noqa: BLE001 - the thread outlives the error of one look
+            _log.exception("the background refresh met an error of secretcache itself: please report it")
+            return self._runtime.now() + _AFTER_ERROR
