@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from secretcache import SecretCache
 from secretcache._engine import Engine
 from secretcache._runtime import Event, SystemRuntime, Thread, _Joinable
-from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
+from secretcache._transport import Call, Failure, Fault, Reply
 
 OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 REGIONS = (OSAKA, TOKYO)
@@ -245,6 +245,24 @@ class House:
         """Returns when something is true that becomes so at the end of an attempt."""
         with self._ended:
             assert self._ended.wait_for(true, PATIENCE), "did not come true"
+
+    def rest(self) -> None:
+        """Returns when the background thread has nothing to do before the clock moves on, or the test holds it up."""
+        loads = self.cache._engine._loads
+
+        def at_rest() -> bool:
+            idle = self.regions._held or not loads.open
+            return bool(idle) and all(box.resting for box in self.runtime.mailboxes)
+
+        with self.runtime._changed:
+            assert self.runtime._changed.wait_for(at_rest, PATIENCE), "the background does not come to rest"
+
+    def pass_time(self, seconds: float, step: float = 1.0) -> None:
+        """Moves the clock on, letting the background do what falls due at each step."""
+        end = self.runtime.now() + seconds
+        while self.runtime.now() < end:
+            self.runtime.advance(min(step, end - self.runtime.now()))
+            self.rest()
 
     def says(self, region: str, reply: str | Reply) -> None:
         """From now on that region answers with a value, or with a whole reply."""

@@ -204,6 +204,7 @@ class Engine:
             if self._closed:
                 return None
             self._loads.pass_time(now, act)
+            self.store.bury(now)
             coming = [entry for entry in self.store.entries() if not self._loads.joinable(self._query(entry), now)]
             due = sorted((one for one in coming if self._freshness.is_due(one, now)), key=lambda one: one.refresh_at)
             room = _REFRESHES - sum(flight.background for flight in self._loads.open)
@@ -307,8 +308,9 @@ class Engine:
             )
             if entry is not None:
                 self.store.drop(entry, self._loads.ticket)
-        elif entry is not None and now < entry.dead_at:
+        elif entry is not None:
             self._freshness.postpone(entry, now, refused=verdict.refused)
+            self.store.bury(now)
 
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
         if self._refresher is not None:

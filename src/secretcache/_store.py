@@ -129,6 +129,12 @@ class Store:
         entry.record.floor = self._floor = ticket
         self._remove(entry)
 
+    def bury(self, now: float) -> None:
+        """Forgets what may not be served any more."""
+        for entry in self.entries():
+            if now >= entry.dead_at:
+                self._remove(entry)
+
     def clear(self) -> None:
         """Forgets everything."""
         for entry in list(self._entries.values()):
