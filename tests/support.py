@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import weakref
 from collections import deque
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 from secretcache import SecretCache
 from secretcache._engine import Engine
 from secretcache._runtime import Event, SystemRuntime, Thread, _Joinable
-from secretcache._transport import Call, Failure, Fault, Reply
+from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
 
 OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 REGIONS = (OSAKA, TOKYO)
@@ -76,6 +77,7 @@ class ManualRuntime(SystemRuntime):
         self._changed = threading.Condition()
         self._time = 1000.0
         self._waiting = 0
+        self._untils: list[float] = []
         self._alarms: list[tuple[float, asyncio.AbstractEventLoop, Callable[[], None]]] = []
         self.chance = 0.5
         self.now = lambda: self._time
@@ -89,9 +91,11 @@ class ManualRuntime(SystemRuntime):
     def wait(self, event: Event, until: float) -> bool:
         with self._changed:
             self._waiting += 1
+            self._untils.append(until)
             self._changed.notify_all()
             self._changed.wait_for(lambda: event.is_set() or self._time >= until)
             self._waiting -= 1
+            self._untils.remove(until)
             return event.is_set()
 
     def random(self) -> float:
@@ -129,6 +133,12 @@ class ManualRuntime(SystemRuntime):
                 if until <= self._time:
                     loop.call_soon_threadsafe(ring)
 
+    def until_waiting_for(self, seconds: float) -> None:
+        """Returns when somebody waits for the moment that many seconds from now."""
+        moment = self._time + seconds
+        with self._changed:
+            assert self._changed.wait_for(lambda: moment in self._untils, PATIENCE), f"waiting for {self._untils}"
+
     def until_waiting(self, readers: int) -> None:
         """Returns when that many readers wait."""
         with self._changed:
@@ -138,7 +148,7 @@ class ManualRuntime(SystemRuntime):
 class Gate:
     """A request that is held until it is told what comes of it."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Any) -> None:
         self.call = call
         self._answered = threading.Event()
         self._reply: Reply = {}
@@ -157,20 +167,29 @@ class ScriptedRegions:
 
     def __init__(self) -> None:
         self.replies: dict[str, Callable[[Call], Reply]] = {}
-        self.calls: list[Call] = []
+        self.batch_replies: dict[str, Callable[[], Reply]] = {}
+        self.calls: list[Any] = []
         self.gates: list[Gate] = []
         self.closed = False
         self._held: set[str] = set()
         self._changed = threading.Condition()
 
-    def send(self, call: Call) -> Reply:
+    def send(self, call: Call | BatchCall) -> Reply:
         with self._changed:
             self.calls.append(call)
             gate = Gate(call) if call.region in self._held else None
             if gate:
                 self.gates.append(gate)
             self._changed.notify_all()
-        return gate.wait() if gate else self.replies[call.region](call)
+        if gate:
+            return gate.wait()
+        return self.replies[call.region](call) if isinstance(call, Call) else self._batch(call)
+
+    def _batch(self, call: BatchCall) -> Reply:
+        if call.region in self.batch_replies:
+            return self.batch_replies[call.region]()
+        singly = [self.replies[call.region](Call(call.region, query)) for query in call.queries]
+        return {"SecretValues": [reply for reply in singly if not isinstance(reply, Failure)], "Errors": []}
 
     def host(self, region: str) -> str:
         return f"secretsmanager.{region}.amazonaws.com"
@@ -263,6 +282,11 @@ class House:
         while self.runtime.now() < end:
             self.runtime.advance(min(step, end - self.runtime.now()))
             self.rest()
+
+    def drop(self) -> None:
+        """Lets go of the cache without closing it."""
+        del self.cache
+        gc.collect()
 
     def says(self, region: str, reply: str | Reply) -> None:
         """From now on that region answers with a value, or with a whole reply."""
