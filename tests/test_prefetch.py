@@ -134,11 +134,11 @@ def test_closed_meanwhile() -> None:
     house = House(regions=[OSAKA])
     house.regions.hold(OSAKA)
     warmed = InThread(lambda: house.cache.prefetch(["a", "b"]))
-    house.runtime.until_waiting(1)
+    gate = house.regions.gate()
     house.cache.close()
     with pytest.raises(CacheClosedError):
         warmed.result()
-    house.regions.gate().answer(failure())
+    gate.answer(failure())
 
 
 @pytest.mark.parametrize(

@@ -323,10 +323,19 @@ class SecretCache:
         self._engine.lock.release()
 
     def _after_fork_in_child(self) -> None:
+        # The parent's lock may be held for ever by a thread that is not in this process: it is left alone.
+        self._begin_anew(with_values=True)
+
+    def _after_restore(self) -> None:
+        # Nobody knows how long the snapshot lay: what it held is asked for again.
+        self._engine.dismiss()
+        self._begin_anew(with_values=False)
+
+    def _begin_anew(self, *, with_values: bool) -> None:
         self._runtime = self._given_runtime or SystemRuntime()
         transport = self._given_transport or BotocoreTransport(self._settings)
-        # The parent's lock may be held for ever by a thread that is not in this process: it is left alone.
-        self._engine = self._engine.child(self._runtime, transport)
+        self._now = self._runtime.now
+        self._engine = self._engine.heir(self._runtime, transport, with_values=with_values)
         self._hot = self._engine.store.hot
 
     def _query(self, secret_id: str, stage: str | None, version_id: str | None) -> Query:

@@ -50,7 +50,7 @@ class Engine:
         self._transport = transport
         self._lifetime = Lifetime(runtime.now, settings.ttl)
         self._freshness = Freshness(settings.ttl, settings.max_stale, background, settings.timeout, runtime.random)
-        self.store = Store(self._freshness, settings.max_entries)
+        self.store = Store(self._freshness, settings.max_entries, settings.regions)
         self._loads = Loads(settings, runtime, _attempt(self), weakref.ref(self))
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
         self._refresher = Refresher(weakref.ref(self), runtime) if background else None
@@ -142,7 +142,8 @@ class Engine:
     def pause(self, until: float, wake: Callable[[], None]) -> Waiter:
         """A part in nothing, until that time."""
         now = self._runtime.now()
-        return Waiter(None, _NOTHING, Flight((_NOTHING,), Route((), now, until, until)), until, wake, forced=True)
+        nothing = Flight((_NOTHING,), Route((), now, until, until), wake_at=until)
+        return Waiter(None, _NOTHING, nothing, until, wake, forced=True)
 
     def error(self, query: Query, flight: Flight) -> SecretCacheError:
         """The error of a reader whose flight brought nothing, or has not yet."""
@@ -163,12 +164,13 @@ class Engine:
             regions = MappingProxyType(self._loads.stats())
             return CacheStats(len(self.store), self._waits, self.store.evictions, regions)
 
-    def child(self, runtime: Runtime, transport: Transport) -> Engine:
-        """An engine for a process forked off this one: the same values, and nothing else of it."""
+    def heir(self, runtime: Runtime, transport: Transport, *, with_values: bool = True) -> Engine:
+        """An engine for a process forked off this one, or restored from its snapshot: nothing of it but the values."""
         engine = Engine(self._settings, runtime, transport)
         engine._closed = self._closed
         engine._loads.ticket = self._loads.ticket
-        engine.store.adopt(self.store)
+        if with_values:
+            engine.store.adopt(self.store)
         return engine
 
     @property
@@ -205,13 +207,8 @@ class Engine:
                 return None
             self._loads.pass_time(now, act)
             self.store.bury(now)
-            coming = [entry for entry in self.store.entries() if not self._loads.joinable(self._query(entry), now)]
-            due = sorted((one for one in coming if self._freshness.is_due(one, now)), key=lambda one: one.refresh_at)
-            room = _REFRESHES - sum(flight.background for flight in self._loads.open)
-            for entry in due[: max(0, room)]:
-                flight = self._loads.begin((self._query(entry),), now, self._settings.timeout, background=True)
-                self._loads.advance(flight, now, act)
-            later = [entry.refresh_at for entry in coming if entry.refresh_at > now]
+            self._refresh_due(now, act)
+            later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
             moments = [flight.wake_at for flight in self._loads.open]
             return max(now + _PAUSE, min([*later, *moments], default=float("inf")))
 
@@ -245,6 +242,16 @@ class Engine:
         for do in act:
             do()
 
+    def _refresh_due(self, now: float, act: Actions) -> None:
+        due = sorted((one for one in self.store.entries() if self._freshness.is_due(one, now)), key=_refresh_at)
+        for entry in due:
+            if sum(flight.background for flight in self._loads.open) >= _REFRESHES:
+                return
+            query = self._query(entry)
+            if self._loads.joinable(query, now) is None:
+                flight = self._loads.begin((query,), now, self._settings.timeout, background=True)
+                self._loads.advance(flight, now, act)
+
     def _hit(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
         if key is not None:
             self.store.keep_hot(key, entry)
@@ -254,9 +261,8 @@ class Engine:
     def _canonical(self, query: Query) -> Query:
         return replace(query, secret=self.store.address(query.secret))
 
-    @staticmethod
-    def _query(entry: Entry) -> Query:
-        return Query(entry.record.address, *entry.which)
+    def _query(self, entry: Entry) -> Query:
+        return Query(self.store.asked_as(entry.record), *entry.which)
 
     def _refusal(self, query: Query, now: float) -> Verdict | None:
         negative = self._negatives.get(query)
@@ -273,8 +279,8 @@ class Engine:
         if flight is not None:
             suspect_at = flight.route.begun_at + SUSPECT_AFTER
             return (flight, min(now + timeout, suspect_at)) if waits and now < suspect_at else None
-        if self._settings.refresh == "background" and now < entry.stale_at:
-            self._freshness.lend(entry, entry.stale_at)
+        if self._settings.refresh == "background" and now < self._freshness.stale_at(entry):
+            self._freshness.lend(entry, self._freshness.stale_at(entry))
             return None
         flight = self._loads.begin((query,), now, timeout)
         if not waits:
@@ -315,6 +321,10 @@ class Engine:
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
         if self._refresher is not None:
             act.append(self._refresher.nudge if nudge else self._refresher.start)
+
+
+def _refresh_at(entry: Entry) -> float:
+    return entry.refresh_at
 
 
 def _attempt(engine: Engine) -> Callable[[Flight, Leg], None]:

@@ -53,14 +53,15 @@ class Freshness:
     def renew(self, entry: Entry) -> None:
         """Sets an entry's times after an answer. Ages count from when its request was sent."""
         asked, low, high = entry.secret.requested_at, *_AHEAD
-        if entry.which[1] is None:
-            entry.stale_at = asked + self.ttl
-            entry.refresh_at = asked + self.ttl * (low + (high - low) * self.random())
-        else:  # a version never changes: only the right to read it is asked again
-            entry.stale_at = entry.refresh_at = asked + max(self.ttl, self.max_stale)
+        part = 1.0 if entry.which[1] else low + (high - low) * self.random()
+        entry.refresh_at = asked + (self.stale_at(entry) - asked) * part
         entry.dead_at = asked + self.ttl + self.max_stale
-        entry.serve_until = entry.stale_at if self.background else entry.refresh_at
+        entry.serve_until = self.stale_at(entry) if self.background else entry.refresh_at
         entry.failures = 0
+
+    def stale_at(self, entry: Entry) -> float:
+        """When `ttl` is over. A version read by its id never changes: only the right to read it is asked again."""
+        return entry.secret.requested_at + (max(self.ttl, self.max_stale) if entry.which[1] else self.ttl)
 
     def postpone(self, entry: Entry, now: float, *, refused: bool) -> None:
         """Sets an entry's times after no region could answer: the old value stands in, and when to ask again."""
@@ -68,7 +69,7 @@ class Freshness:
         entry.refresh_at = now + self._backoff(_RETRY, entry.failures) * (0.5 + 0.5 * self.random())
         if refused:
             entry.dead_at = min(entry.dead_at, now + _REFUSED_STANDS_IN)
-        until = max(entry.stale_at, entry.refresh_at + self.takeover) if self.background else entry.refresh_at
+        until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at
         entry.serve_until = min(until, entry.dead_at)
 
     def lend(self, entry: Entry, until: float) -> None:
@@ -77,7 +78,7 @@ class Freshness:
 
     def must_wait(self, entry: Entry, now: float) -> bool:
         """Whether a reader waits for a load under way: past `ttl`, unless the regions are known to be in trouble."""
-        return now >= entry.stale_at and not entry.failures
+        return now >= self.stale_at(entry) and not entry.failures
 
     def is_due(self, entry: Entry, now: float) -> bool:
         """Whether the background should ask for it now."""

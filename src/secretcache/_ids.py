@@ -7,6 +7,7 @@ the region, and ARNs of all listed regions become one `SecretId`.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,7 @@ def _parse_arn(text: str, regions: Sequence[str]) -> SecretId:
             "arn:PARTITION:secretsmanager:REGION:ACCOUNT:secret:NAME-SUFFIX"
         )
     _, partition, _, region, account, _, name = fields
+    partition, account = sys.intern(partition), sys.intern(account)  # the same few texts in every id that is held
     if region not in regions:
         raise ConfigurationError(
             f"secret_id {text!r} is of region {region!r}, which is not listed "

@@ -5,15 +5,17 @@ Everything here is used under the cache's lock, except the dictionary `hot`: a h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import cachetools
 
-from secretcache._ids import Query, SecretId
+from secretcache._ids import CURRENT, Query, SecretId, parse_secret_id
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from secretcache._freshness import Freshness
     from secretcache._secret import Secret
 
@@ -23,16 +25,16 @@ HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 """What a reader passed: the bare id for AWSCURRENT, else the id with stage and version."""
 _Which: TypeAlias = "tuple[str | None, str | None]"
 _NEVER = float("-inf")
+_CURRENT: _Which = (CURRENT, None)
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One secret: the ids that lead to it, and its versions held."""
+    """One secret, and its versions held."""
 
-    address: SecretId
+    address: str
     """How it is asked for: as it was first asked, so that a name made again under a new suffix is found."""
-    aliases: tuple[SecretId, ...] = ()
-    entries: dict[_Which, Entry] = field(default_factory=dict)
+    entries: tuple[Entry, ...] = ()
     floor: int = 0
     """Answers to requests up to this ticket are not held: something was dropped after they were sent."""
 
@@ -51,37 +53,39 @@ class Entry:
     """Until then a read returns `secret` and decides nothing."""
     refresh_at: float = _NEVER
     """When it is asked for again, ahead of need or after a failure."""
-    stale_at: float = _NEVER
-    """When `ttl` is over."""
     dead_at: float = _NEVER
     """From then on it is not served, whatever the regions do."""
     failures: int = 0
     """How often in a row no region could answer for it."""
-    hot_keys: tuple[HotKey, ...] = ()
 
 
-class _Bounded(cachetools.Cache[int, Entry]):
-    """A bounded map, by identity, that lets go of the entry read longest ago.
+class _Bounded(cachetools.Cache[Entry, Entry]):
+    """A bounded set that lets go of the entry read longest ago.
 
     Readers stamp `last_read` without a lock, so the order is known only when it is looked for: 60 us for 1024 entries,
-    and only when a cold read finds the map full. An LRU list would double the price of every hit.
+    and only when a cold read finds the set full. An LRU list would double the price of every hit.
     """
 
-    def popitem(self) -> tuple[int, Entry]:
+    def popitem(self) -> tuple[Entry, Entry]:
         """Removes the entry read longest ago."""
-        key = min(self, key=lambda one: self[one].last_read)
-        return key, self.pop(key)
+        entry = min(self, key=lambda one: one.last_read)
+        return entry, self.pop(entry)
 
 
 class Store:
-    """The values of one cache."""
+    """The values of one cache.
 
-    def __init__(self, freshness: Freshness, max_entries: int) -> None:
+    Ids are kept as text, an ARN as that of the first listed region: most of the texts are there anyway, in the caller
+    or in the answer, and a secret must not cost more than 1 KiB over its value.
+    """
+
+    def __init__(self, freshness: Freshness, max_entries: int, regions: Sequence[str]) -> None:
         self.hot: dict[HotKey, Entry] = {}
         self.evictions = 0
         self._freshness = freshness
+        self._regions = regions
         self._entries = _Bounded(max_entries)
-        self._records: dict[SecretId, Record] = {}
+        self._records: dict[str, Record] = {}
         self._own_accounts: set[str] = set()
         self._floor = 0
         """As `Record.floor`, for secrets that have no record."""
@@ -89,25 +93,28 @@ class Store:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def entries(self) -> list[Entry]:
+        """All that is held."""
+        return list(self._entries)
+
     def find(self, query: Query) -> Entry | None:
         """The entry a query leads to, by any id known to be the same secret."""
         record = self._record(query.secret)
-        return record.entries.get((query.stage, query.version_id)) if record else None
+        return _entry_of(record, (query.stage, query.version_id)) if record else None
 
     def address(self, secret: SecretId) -> SecretId:
         """The id under which a secret is asked for: the same for all ids known to be the same secret."""
         record = self._record(secret)
-        return record.address if record else secret
+        return self.asked_as(record) if record else secret
+
+    def asked_as(self, record: Record) -> SecretId:
+        """The id under which a secret that is held is asked for."""
+        return parse_secret_id(record.address, self._regions)
 
     def keep_hot(self, key: HotKey, entry: Entry) -> None:
         """Lets the next read with this key find the entry without a lock."""
-        before = self.hot.get(key)
-        if before is entry:
-            return
-        if before is not None:
-            before.hot_keys = tuple(one for one in before.hot_keys if one != key)
-        self.hot[key] = entry
-        entry.hot_keys += (key,)
+        if entry in self._entries:
+            self.hot[key] = entry
 
     def put(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         """Holds an answer, unless a later one is held already; returns the entry that stands afterwards.
@@ -115,30 +122,22 @@ class Store:
         None: the answer may not be held, because its secret was dropped after the request was sent.
         """
         full = answered_id(secret.arn, secret.region) or query.secret
-        record = self._records.get(full)
+        text = secret.arn if secret.region == self._regions[0] else self._text(full)
+        record = self._records.get(text)
         if ticket <= (record.floor if record else self._floor):
             return None
         if not query.secret.is_arn:
             self._own_accounts.add(full.account)
-        record = record or Record(query.secret)
-        self._lead(record, (full, self._by_name(query.secret), *self._trusted_name(full, secret)))
+        asked = text if query.secret == full else self._text(query.secret)
+        record = record or Record(asked)
+        names = (self._by_name(query.secret), *self._trusted_name(full, secret))
+        self._lead(record, dict.fromkeys((text, asked, *map(self._text, names))))
         return self._hold(record, query, secret, ticket, now)
 
     def drop(self, entry: Entry, ticket: int) -> None:
         """Forgets a value. Answers to requests up to that ticket do not bring it back."""
         entry.record.floor = self._floor = ticket
         self._remove(entry)
-
-    def bury(self, now: float) -> None:
-        """Forgets what may not be served any more."""
-        for entry in self.entries():
-            if now >= entry.dead_at:
-                self._remove(entry)
-
-    def clear(self) -> None:
-        """Forgets everything."""
-        for entry in list(self._entries.values()):
-            self._remove(entry)
 
     def forget(self, secret: SecretId, ticket: int) -> None:
         """Forgets a whole secret, as `drop` does one value; one that is not known yet included."""
@@ -148,9 +147,16 @@ class Store:
             record.floor = ticket
             self._remove_all(record)
 
-    def entries(self) -> list[Entry]:
-        """All that is held."""
-        return list(self._entries.values())
+    def bury(self, now: float) -> None:
+        """Forgets what may not be served any more."""
+        for entry in self.entries():
+            if now >= entry.dead_at:
+                self._remove(entry)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        for entry in self.entries():
+            self._remove(entry)
 
     def adopt(self, parent: Store) -> None:
         """Takes over what another process's store held when this process was forked off it.
@@ -158,22 +164,35 @@ class Store:
         The parent's may be half-way through a change: an entry that was being removed is left out.
         """
         self._own_accounts, self._floor = set(parent._own_accounts), parent._floor
-        copies: dict[int, Record] = {}
-        for entry in parent.entries():
-            if entry.serve_until > _NEVER:
-                self._adopt(entry, copies.setdefault(id(entry.record), Record(entry.record.address)))
+        records = {record: replace(record, entries=()) for record in parent._records.values()}
+        entries = {one: self._adopt(one, records) for one in parent.entries() if one.serve_until > _NEVER}
+        self._records = {text: records[record] for text, record in parent._records.items() if records[record].entries}
+        self.hot = {key: entries[entry] for key, entry in parent.hot.items() if entry in entries}
+
+    def _adopt(self, entry: Entry, records: dict[Record, Record]) -> Entry:
+        record = records.setdefault(entry.record, replace(entry.record, entries=()))
+        mine = replace(entry, record=record)
+        # Nobody refreshes ahead in this process yet: the first reader past that time sees to it.
+        mine.serve_until = mine.serve_until if mine.failures else min(mine.serve_until, mine.refresh_at)
+        record.entries += (mine,)
+        self._entries[mine] = mine
+        return mine
+
+    def _text(self, secret: SecretId) -> str:
+        return secret.in_region(self._regions[0])
 
     def _record(self, secret: SecretId) -> Record | None:
-        return self._records.get(secret) or self._records.get(self._by_name(secret))
+        return self._records.get(self._text(secret)) or self._records.get(self._text(self._by_name(secret)))
 
     def _hold(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> Entry:
-        which = (query.stage, query.version_id)
-        entry = record.entries.get(which)
+        which = _CURRENT if (query.stage, query.version_id) == _CURRENT else (query.stage, query.version_id)
+        entry = _entry_of(record, which)
         if entry is None:
             entry = Entry(record, which, secret, ticket, last_read=now)
             self._freshness.renew(entry)
             self._make_room()
-            record.entries[which] = self._entries[id(entry)] = entry
+            record.entries += (entry,)
+            self._entries[entry] = entry
         elif ticket > entry.ticket:
             entry.secret, entry.ticket = secret, ticket
             self._freshness.renew(entry)
@@ -184,27 +203,26 @@ class Store:
             self._remove(self._entries.popitem()[1])
             self.evictions += 1
 
-    def _adopt(self, entry: Entry, record: Record) -> None:
-        self._lead(record, entry.record.aliases)
-        record.floor = entry.record.floor
-        mine = replace(entry, record=record, hot_keys=())
-        # Nobody refreshes ahead in this process yet: the first reader past that time sees to it.
-        mine.serve_until = mine.serve_until if mine.failures else min(mine.serve_until, mine.refresh_at)
-        record.entries[mine.which] = self._entries[id(mine)] = mine
-        for key in entry.hot_keys:
-            self.keep_hot(key, mine)
-
     def _remove(self, entry: Entry) -> None:
         # First the times: a forked child, or a reader without the lock, may see this half done.
-        entry.serve_until = entry.stale_at = entry.dead_at = _NEVER
-        for key in entry.hot_keys:
-            del self.hot[key]
-        entry.hot_keys = ()
-        self._entries.pop(id(entry), None)
+        entry.serve_until = entry.dead_at = _NEVER
+        self._entries.pop(entry, None)
         record = entry.record
-        record.entries.pop(entry.which, None)
-        if not record.entries:
-            self._unlead(record)
+        record.entries = tuple(one for one in record.entries if one is not entry)
+        for text in self._texts(entry):
+            for key in (text, (text, *entry.which)):
+                if self.hot.get(key) is entry:
+                    del self.hot[key]
+            if not record.entries and self._records.get(text) is record:
+                del self._records[text]
+
+    def _texts(self, entry: Entry) -> Iterator[str]:
+        """Every text that can lead to an entry."""
+        asked = self.asked_as(entry.record)
+        full = answered_id(entry.secret.arn, entry.secret.region) or asked
+        for one in {full, full.without_suffix(), SecretId(entry.secret.name), asked}:
+            for region in self._regions:
+                yield one.in_region(region)
 
     def _by_name(self, asked: SecretId) -> SecretId:
         # Names cannot cross accounts: a partial ARN of our own account is the name, and any other is only itself.
@@ -214,21 +232,18 @@ class Store:
     def _trusted_name(self, full: SecretId, secret: Secret) -> tuple[SecretId, ...]:
         return (SecretId(secret.name),) if full.account in self._own_accounts else ()
 
-    def _lead(self, record: Record, aliases: tuple[SecretId, ...]) -> None:
-        for alias in dict.fromkeys(aliases):
-            before = self._records.get(alias)
-            if before is record:
-                continue
-            if before is not None:  # the same name under a new suffix: a new secret, and the old one is gone
+    def _lead(self, record: Record, texts: Iterable[str]) -> None:
+        for text in texts:
+            before = self._records.get(text)
+            if before is not None and before is not record:
+                # The same name under a new suffix: a new secret, and the old one is gone.
                 self._remove_all(before)
-            self._records[alias] = record
-            record.aliases += (alias,)
-
-    def _unlead(self, record: Record) -> None:
-        for alias in record.aliases:
-            del self._records[alias]
-        record.aliases = ()
+            self._records.setdefault(text, record)
 
     def _remove_all(self, record: Record) -> None:
-        for entry in list(record.entries.values()):
+        for entry in record.entries:
             self._remove(entry)
+
+
+def _entry_of(record: Record, which: _Which) -> Entry | None:
+    return next((entry for entry in record.entries if entry.which == which), None)

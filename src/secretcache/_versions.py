@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from secretcache._errors import ConfigurationError
-from secretcache._ids import SecretId, parse_secret_id
+from secretcache._ids import CURRENT, SecretId, parse_secret_id
 from secretcache._secret import Lifetime, Secret
 from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from secretcache._ids import Query
 
 __all__ = ["answered_id", "read_answer", "read_batch"]
+
+_CURRENT_ONLY = (CURRENT,)
 
 
 def read_answer(call: Call, reply: Reply, requested_at: float, lifetime: Lifetime) -> Secret | Failure:
@@ -31,14 +33,19 @@ def read_answer(call: Call, reply: Reply, requested_at: float, lifetime: Lifetim
     return Secret(
         reply["SecretString"] if "SecretString" in reply else bytes(reply["SecretBinary"]),
         arn=reply["ARN"],
-        name=reply["Name"],
+        name=call.query.secret.name if call.query.secret.name == reply["Name"] else reply["Name"],
         version_id=reply["VersionId"],
-        version_stages=tuple(reply.get("VersionStages", ())),
+        version_stages=_stages(reply),
         region=call.region,
         created_date=reply.get("CreatedDate"),
         requested_at=requested_at,
         lifetime=lifetime,
     )
+
+
+def _stages(reply: Mapping[str, Any]) -> tuple[str, ...]:
+    stages = tuple(reply.get("VersionStages") or ())
+    return _CURRENT_ONLY if stages == _CURRENT_ONLY else stages  # one tuple for nearly all secrets
 
 
 def read_batch(call: BatchCall, reply: Reply, requested_at: float, lifetime: Lifetime) -> dict[Query, Secret] | Failure:

@@ -8,6 +8,7 @@ package.
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,12 +23,46 @@ if TYPE_CHECKING:
 
     from secretcache._settings import Settings
 
-__all__ = ["BotocoreTransport"]
+__all__ = ["BotocoreTransport", "making"]
 
 _SERVICE = "secretsmanager"
 _CONNECT_SECONDS = 1
 _READ_SECONDS = 2
+_MAKING_SECONDS = 5.0
 _POOL = 4  # as many connections as a lane has threads
+
+
+class _Making:
+    """Counts the threads that import botocore or make a client, so that a fork can wait until there is none."""
+
+    def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a child: the threads that were counted are not there."""
+        self._changed = threading.Condition(threading.Lock())
+        self._threads = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._threads += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._changed:
+            self._threads -= 1
+            self._changed.notify_all()
+
+    def pause(self) -> None:
+        """Lets none begin, once those who did have ended; waits for them, five seconds at most."""
+        self._changed.acquire()
+        self._changed.wait_for(lambda: not self._threads, _MAKING_SECONDS)
+
+    def go_on(self) -> None:
+        """Takes `pause` back."""
+        self._changed.release()
+
+
+making = _Making()
 
 
 class BotocoreTransport:
@@ -40,7 +75,8 @@ class BotocoreTransport:
     def send(self, call: Call | BatchCall) -> Reply:
         """One request, without retries of botocore's own."""
         with quiet_bodies():
-            client = self._client(call.region)
+            with making:
+                client = self._client(call.region)
             return client if isinstance(client, Failure) else _send(client, call)
 
     def host(self, region: str) -> str:
