@@ -17,9 +17,7 @@ def close_houses() -> Iterator[None]:
     """Closes every cache that a test made over scripted regions."""
     yield
     while House.built:
-        cache = House.built.pop()()
-        if cache is not None:
-            cache.close()
+        House.built.pop().close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -236,7 +235,7 @@ def failure(fault: Fault = Fault.REGION, code: str = "InternalServiceError", mes
 class House:
     """A cache over scripted regions, on a manual clock. The `close_houses` fixture closes it after the test."""
 
-    built: ClassVar[list[weakref.ref[SecretCache]]] = []
+    built: ClassVar[list[SecretCache]] = []
 
     def __init__(self, regions: Sequence[str] = REGIONS, **options: Any) -> None:
         self.runtime = ManualRuntime()
@@ -246,7 +245,7 @@ class House:
         # No thread but the test's own looks at the clock, unless the test is about that thread.
         options = {"refresh": "on_access", **options}
         self.cache = SecretCache(list(regions), _runtime=self.runtime, _transport=self.regions, **options)
-        House.built.append(weakref.ref(self.cache))
+        House.built.append(self.cache)
         self._ended = threading.Condition()
         self._tell_when_attempts_end(self.cache._engine)
 
@@ -285,6 +284,7 @@ class House:
 
     def drop(self) -> None:
         """Lets go of the cache without closing it."""
+        House.built.remove(self.cache)
         del self.cache
         gc.collect()
 

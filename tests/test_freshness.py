@@ -119,6 +119,15 @@ def test_idle_secrets_are_no_longer_refreshed_until_they_are_read_again() -> Non
     assert len(house.regions.calls) == calls + 2, "and it is refreshed ahead of need again"
 
 
+@pytest.mark.parametrize(("ttl", "most"), [(0, 1), (0.1, 150), (5, 150)])
+def test_a_short_ttl_is_no_storm_of_calls_that_nobody_reads(ttl: float, most: int) -> None:
+    house = House(ttl=ttl, refresh="background")
+    house.cache.get("prod/db")
+    house.rest()
+    house.pass_time(1000, step=max(ttl, 0.5))
+    assert len(house.regions.calls) <= most
+
+
 # Past ttl.
 
 

@@ -23,8 +23,10 @@ _RETRY = (5.0, 60.0)
 _NEGATIVE = (10.0, 60.0)
 _REFUSED_STANDS_IN = 3600.0
 """Seconds that a value stands in after some, but not all, regions have said missing, deleted or denied."""
-IDLE_AFTER = 3600.0
+_IDLE_AFTER = 3600.0
 """Seconds unread after which a secret is no longer refreshed in the background: 0.05 USD per 10 000 calls."""
+_IDLE_TTLS = 100
+"""With a short `ttl` an hour would be thousands of calls that nobody reads; with none there is nothing to refresh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Freshness:
 
     def is_due(self, entry: Entry, now: float) -> bool:
         """Whether the background should ask for it now."""
-        return entry.refresh_at <= now < entry.last_read + IDLE_AFTER
+        return entry.refresh_at <= now < entry.last_read + min(_IDLE_AFTER, _IDLE_TTLS * self.ttl)
 
     @staticmethod
     def negative(before: Negative | None, verdict: Verdict, ticket: int, now: float) -> Negative:
