@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from secretcache._transport import BatchCall, Call, Failure, Fault, Transport
 from secretcache._versions import read_answer, read_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
@@ -59,7 +58,7 @@ class Engine:
         self._waits = 0
         self._look_at = float("-inf")
         """When the background thread will look next; it has not looked yet, and will when it is started."""
-        self._closed = False
+        self.closed = False
 
     # Each of the following is one step of a reader: it decides under the lock and acts after it.
 
@@ -169,7 +168,7 @@ class Engine:
     def heir(self, runtime: Runtime, transport: Transport, *, with_values: bool = True) -> Engine:
         """An engine for a process forked off this one, or restored from its snapshot: nothing of it but the values."""
         engine = Engine(self._settings, runtime, transport)
-        engine._closed = self._closed
+        engine.closed = self.closed
         engine._loads.ticket = self._loads.ticket
         if with_values:
             engine.store.adopt(self.store)
@@ -178,7 +177,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether threads may be at work for it."""
-        return not self._closed and self._loads.ticket > 0
+        return not self.closed and self._loads.ticket > 0
 
     def dismiss(self) -> None:
         """Lets the background thread end; for a finalizer."""
@@ -188,7 +187,7 @@ class Engine:
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
         with self.lock:
-            self._closed = True
+            self.closed = True
             wakes = [wake for flight in self._loads.open for wake in flight.waiters()]
             self._loads.close()
             self.store.clear()
@@ -205,7 +204,7 @@ class Engine:
         """Refreshes what has fallen due, moves on what nobody waits for; returns when to look again, None: never."""
         with self._decide() as act:
             now = self._runtime.now()
-            if self._closed:
+            if self.closed:
                 return None
             self._loads.pass_time(now, act)
             self.store.bury(now)
@@ -220,14 +219,14 @@ class Engine:
     def started(self, flight: Flight, leg: Leg) -> bool:
         """Whether the request is still wanted, now that a thread has time for it."""
         with self._decide():
-            return not self._closed and self._loads.started(flight, leg, self._runtime.now())
+            return not self.closed and self._loads.started(flight, leg, self._runtime.now())
 
     def ended(self, flight: Flight, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
         """An attempt has its outcome."""
         with self._decide() as act:
             now = self._runtime.now()
             failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
-            if self._closed:
+            if self.closed:
                 return
             if failure is None and not isinstance(outcome, Failure):
                 self._arrived(flight, outcome, leg.ticket, now)
@@ -235,15 +234,8 @@ class Engine:
 
     # With the lock held.
 
-    @contextmanager
-    def _decide(self, *, for_reader: bool = False) -> Iterator[Actions]:
-        act: Actions = []
-        with self.lock:
-            if self._closed and for_reader:
-                raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
-            yield act
-        for do in act:
-            do()
+    def _decide(self, *, for_reader: bool = False) -> _Step:
+        return _Step(self, for_reader)
 
     def _refresh_due(self, now: float, act: Actions) -> None:
         due = sorted((one for one in self.store.entries() if self._freshness.is_due(one, now)), key=_refresh_at)
@@ -326,6 +318,30 @@ class Engine:
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
         if self._refresher is not None:
             act.append(self._refresher.nudge if nudge else self._refresher.start)
+
+
+class _Step:
+    """One step: decided under the lock, acted upon after it. A class, no generator: a read takes six of them."""
+
+    __slots__ = ("_act", "_engine", "_for_reader")
+
+    def __init__(self, engine: Engine, for_reader: bool) -> None:  # noqa: FBT001
+        self._engine = engine
+        self._for_reader = for_reader
+        self._act: Actions = []
+
+    def __enter__(self) -> Actions:
+        self._engine.lock.acquire()
+        if self._engine.closed and self._for_reader:
+            self._engine.lock.release()
+            raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
+        return self._act
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._engine.lock.release()
+        if kind is None:
+            for do in self._act:
+                do()
 
 
 def _refresh_at(entry: Entry) -> float:
