@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 
@@ -15,7 +16,7 @@ from secretcache import (
     SecretUnavailableError,
 )
 from secretcache._transport import Fault
-from support import OSAKA, PATIENCE, TOKYO, House, InThread, answer, failure
+from support import OSAKA, PATIENCE, TOKYO, House, InThread, answer, arn, failure
 
 BACKGROUND = {"refresh": "background"}
 
@@ -445,3 +446,188 @@ def test_ages_run_on_through_suspend_where_the_system_can_tell() -> None:
         assert before <= monotonic_clock()() <= time.clock_gettime(time.CLOCK_BOOTTIME)
     else:
         assert monotonic_clock() is time.monotonic
+
+
+# What a review found, each by the interleaving that showed it.
+
+
+def test_a_record_whose_other_version_is_evicted_stays_reachable() -> None:
+    house = House(max_entries=1, refresh="background")
+    house.cache.get("prod/db")
+    previous = answer(OSAKA, "old", VersionStages=["AWSPREVIOUS"])
+    house.says(OSAKA, previous)
+    house.cache.get("prod/db", version_stage="AWSPREVIOUS")
+    house.rest()
+    calls = len(house.regions.calls)
+    assert house.cache.get("prod/db", version_stage="AWSPREVIOUS").string == "old"
+    assert len(house.regions.calls) == calls
+    house.cache.invalidate("prod/db")
+    assert house.cache.stats().entries == 0
+
+
+def test_a_reader_that_is_collected_while_the_lock_is_held_blocks_nobody() -> None:
+    house = House(regions=[OSAKA])
+    house.regions.hold(OSAKA)
+    reading = house.cache.aget("prod/db")
+
+    async def begin() -> None:
+        reading.send(None)
+
+    asyncio.run(begin())
+    with house.cache._engine.lock:
+        reading.close()  # as the collector would
+    house.regions.gate().answer(answer(OSAKA))
+    assert house.cache.get("prod/db").string == "v1"
+
+
+def test_a_late_refusal_drops_no_newer_value() -> None:
+    house = House(regions=[OSAKA])
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.regions.hold()
+    house.says(OSAKA, "v2")
+    assert house.cache.refresh("prod/db").string == "v2"
+    gate.answer(failure(Fault.DENIED))
+    assert early.result().string == "v2"
+    assert house.cache.get("prod/db").string == "v2"
+
+
+def test_a_refusal_asked_for_before_invalidate_is_not_remembered() -> None:
+    house = House(regions=[OSAKA])
+    house.cache.get("prod/db")
+    house.runtime.advance(301)
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.cache.invalidate("prod/db")
+    gate.answer(failure(Fault.DENIED))
+    with pytest.raises(SecretAccessDeniedError):
+        early.result()
+    house.regions.hold()
+    assert house.cache.get("prod/db").string == "v1"
+
+
+def test_another_stage_asked_for_before_invalidate_is_not_brought_back() -> None:
+    house = House(regions=[OSAKA])
+    house.cache.get("prod/db")
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get("prod/db", version_stage="AWSPREVIOUS"))
+    gate = house.regions.gate(0)
+    house.cache.invalidate("prod/db")
+    house.regions.hold()
+    house.cache.get("prod/db")
+    gate.answer(answer(OSAKA, "old", VersionStages=["AWSPREVIOUS"]))
+    assert early.result().string == "old"
+    assert house.cache.stats().entries == 1
+
+
+def test_a_late_answer_of_the_secret_before_does_not_displace_the_one_made_again() -> None:
+    house = House(regions=[OSAKA])
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.regions.hold()
+    house.says(OSAKA, {**answer(OSAKA, "made again"), "ARN": arn(OSAKA, suffix="ZZZZZZ")})
+    assert house.cache.refresh("prod/db").string == "made again"
+    gate.answer(answer(OSAKA, "of the old one"))
+    early.result()
+    assert house.cache.get("prod/db").string == "made again"
+
+
+def test_after_a_freeze_an_old_value_is_not_lent_without_an_attempt() -> None:
+    house = House(regions=[OSAKA], ttl=100)
+    house.cache.get("prod/db")
+    house.runtime.advance(101)
+    house.regions.hold(OSAKA)
+    frozen = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.runtime.until_waiting(1)
+    house.runtime.advance(7200)
+    frozen.result()
+    house.regions.hold()
+    house.says(OSAKA, "v2")
+    assert house.cache.get("prod/db").string == "v2"
+    gate.answer(failure())
+
+
+def test_a_second_reader_of_a_nearly_spent_flight_takes_the_old_value_and_starts_no_other() -> None:
+    house = House(ttl=100)
+    old = house.cache.get("prod/db")
+    house.runtime.advance(101)
+    house.regions.hold(OSAKA, TOKYO)
+    first = InThread(lambda: house.cache.get("prod/db"))
+    house.regions.gate(0)
+    house.runtime.until_waiting(1)
+    house.runtime.advance(2.5)
+    house.regions.gate(1)
+    house.runtime.until_waiting(1)
+    house.runtime.advance(1.5)
+    assert house.cache.get("prod/db") is old
+    assert len(house.regions.gates) == 2
+    house.runtime.advance(1)
+    assert first.result() is old
+    for gate in house.regions.gates:
+        gate.answer(failure())
+
+
+def test_attempts_of_flights_that_have_landed_are_counted_when_they_are_stuck() -> None:
+    house = House(timeout=2)
+    house.regions.hold(OSAKA)
+    readers = [InThread(lambda name=name: house.cache.get(name)) for name in "abcd"]  # type: ignore[misc]
+    house.regions.gate(3)
+    house.runtime.until_waiting(4)
+    house.runtime.advance(1)
+    assert {reader.result().region for reader in readers} == {TOKYO}
+    house.runtime.advance(2)
+    assert house.cache.get("e", timeout=0.5).region == TOKYO
+    assert house.cache.stats().regions[OSAKA].stuck_attempts == 4
+    assert house.regions.asked().count(OSAKA) == 4
+    for gate in house.regions.gates:
+        gate.answer(failure())
+
+
+def test_an_error_of_the_transport_itself_costs_no_thread() -> None:
+    house = House(regions=[OSAKA])
+
+    def broken(_: object) -> dict[str, object]:
+        raise SystemExit
+
+    house.regions.replies[OSAKA] = broken
+    for name in "abcdef":
+        with pytest.raises(SecretUnavailableError, match="please report it"):
+            house.cache.get(name)
+    house.says(OSAKA, "v1")
+    assert house.cache.get("a").string == "v1"
+
+
+def test_a_name_asked_for_after_its_arn_is_found_again_when_the_secret_is_made_again() -> None:
+    house = House(ttl=10)
+    house.cache.get(arn(OSAKA))
+    house.cache.get("prod/db")
+    house.says(OSAKA, {**answer(OSAKA, "made again"), "ARN": arn(OSAKA, suffix="ZZZZZZ")})
+    house.runtime.advance(11)
+    assert house.cache.get("prod/db").string == "made again"
+
+
+def test_a_version_read_by_its_id_is_not_stale_at_ttl() -> None:
+    house = House(ttl=10, max_stale=100)
+    version = answer(OSAKA)["VersionId"]
+    secret = house.cache.get("prod/db", version_id=version)
+    house.runtime.advance(50)
+    assert not secret.is_stale
+
+
+def test_in_trouble_that_is_known_the_background_may_be_late_and_no_reader_waits() -> None:
+    house = House(ttl=100, refresh="background")
+    old = house.cache.get("prod/db")
+    house.rest()
+    down(house)
+    house.pass_time(110)
+    house.regions.hold(OSAKA, TOKYO)
+    assert old.is_stale
+    for _ in range(60):
+        house.runtime.advance(1)
+        assert house.cache.get("prod/db") is old
+    for gate in house.regions.gates:
+        gate.answer(failure())

@@ -25,14 +25,14 @@ def test_one_region_at_a_time_while_it_may_still_answer() -> None:
     first = begin(one, 0)
     assert one.due(2.4) is None
     assert one.wake_at(0) == 2.5
-    assert one.pass_time(2.4) == []
-    assert one.pass_time(2.5) == [first]
+    assert not first.reach_cap(2.4)
+    assert first.reach_cap(2.5)
     assert begin(one, 2.5).region == "region-1"
 
 
 def test_a_failure_brings_the_next_region_at_once() -> None:
     one = route()
-    one.end(begin(one, 0), 0.1, Failure(Fault.REGION, "x", ""))
+    begin(one, 0).end(0.1, Failure(Fault.REGION, "x", ""))
     assert one.due(0.1) is not None
 
 
@@ -42,7 +42,7 @@ def test_an_attempt_no_thread_has_taken_up_is_not_judged_and_nobody_looks_in_vai
     assert leg is not None
     assert one.wake_at(0) == 2.5
     assert one.due(2.5) is not None, "the next region's turn comes all the same"
-    assert one.pass_time(4) == []
+    assert not leg.reach_cap(4)
     assert one.wake_at(4) == 5, "not a moment that has passed"
     assert one.verdict(4.9) is None
     assert one.verdict(5) is not None
@@ -53,12 +53,11 @@ def test_a_hurried_caller_shortens_the_wait_and_not_the_cap() -> None:
     assert (leg.patience, leg.cap) == (0.1, 2.5)
 
 
-def test_a_route_is_worth_joining_while_a_region_is_left_or_there_is_time() -> None:
-    one = route(regions=1)
-    begin(one, 0)
-    assert one.worth_joining(3.75)
-    assert not one.worth_joining(3.76)
-    assert route().worth_joining(4.9)
+def test_a_route_is_worth_joining_while_there_is_time_for_half_an_attempt() -> None:
+    assert route().worth_joining(3.75)
+    assert not route().worth_joining(3.76)
+    assert route(timeout=1).worth_joining(0.5)
+    assert not route(timeout=1).worth_joining(0.51)
 
 
 @given(st.integers(1, 12), st.floats(0.1, 30))
@@ -73,6 +72,7 @@ def test_every_region_gets_a_turn_within_the_deadline_when_all_are_silent(region
         later = one.wake_at(now)
         assert now < later <= timeout
         now = later
-        one.pass_time(now)
+        for leg in one.legs:
+            leg.reach_cap(now)
     assert turns == regions
     assert now <= timeout

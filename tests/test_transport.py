@@ -73,8 +73,29 @@ def test_a_failure_is_classified_by_code_and_host(error: Exception, fault: Fault
     assert error.__traceback__ is not None
     failure = classify(error, operation="GetSecretValue", host=HOST)
     assert failure.fault is fault
-    assert failure.cause is error
-    assert error.__traceback__ is None
+    assert failure.cause is error or isinstance(failure.cause, errors.HTTPClientError)
+    assert failure.cause.__traceback__ is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.HTTPClientError(error=ValueError("InvalidChunkLength(got length b'canary')"), request="canary"),
+        errors.ResponseStreamingError(error=ValueError("canary")),
+        errors.EndpointConnectionError(endpoint_url=URL, error=ValueError("canary")),
+        ValueError("canary"),
+    ],
+)
+def test_what_an_error_quotes_of_the_wire_goes_no_further(error: Exception) -> None:
+    with contextlib.suppress(Exception):
+        try:
+            raise ValueError("canary")  # noqa: TRY301
+        except ValueError:
+            raise error  # noqa: B904
+    failure = classify(error, operation="GetSecretValue", host=HOST)
+    assert failure.cause is not None
+    chain = (failure.cause, failure.cause.__cause__, failure.cause.__context__)
+    assert "canary" not in f"{failure!r} {failure} {chain} {vars(failure.cause)}"
 
 
 def test_every_error_of_the_operation_has_a_row() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError
-from secretcache._fork import watch
+from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._runtime import SystemRuntime
@@ -101,7 +101,7 @@ class SecretCache:
     def from_env(cls) -> SecretCache:
         """A cache whose settings come from `SECRETCACHE_*` variables.
 
-        REGIONS, TTL, MAX_STALE, TIMEOUT, MAX_ENTRIES, PRIMARY_REGION, ENDPOINT_URLS.
+        REGIONS, TTL, MAX_STALE, TIMEOUT, MAX_ENTRIES, REFRESH, PRIMARY_REGION, ENDPOINT_URLS.
 
         Raises:
             ConfigurationError: a variable is unknown, malformed or out of range; the message names it.
@@ -313,7 +313,10 @@ class SecretCache:
     def _current(self) -> Engine:
         """The engine of this process. uWSGI's workers are forked without Python's fork hooks: the pid tells."""
         if self._engine.pid != os.getpid():
-            self._after_fork_in_child()
+            with process_lock():
+                if self._engine.pid != os.getpid():
+                    begin_in_child()
+                    self._after_fork_in_child()
         return self._engine
 
     def _before_fork(self) -> None:
@@ -335,8 +338,9 @@ class SecretCache:
         self._runtime = self._given_runtime or SystemRuntime()
         transport = self._given_transport or BotocoreTransport(self._settings)
         self._now = self._runtime.now
-        self._engine = self._engine.heir(self._runtime, transport, with_values=with_values)
-        self._hot = self._engine.store.hot
+        engine = self._engine.heir(self._runtime, transport, with_values=with_values)
+        # The engine last: by its pid other threads tell that all is in place.
+        self._hot, self._engine = engine.store.hot, engine
 
     def _query(self, secret_id: str, stage: str | None, version_id: str | None) -> Query:
         for argument, value in (("version_stage", stage), ("version_id", version_id)):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 from secretcache._cache import SecretCache
 from secretcache._errors import ConfigurationError
+from secretcache._fork import process_lock
 
 __all__ = ["default_cache", "set_default_cache"]
 
-_lock = threading.Lock()
 _cache: SecretCache | None = None
 
 
@@ -20,7 +18,7 @@ def default_cache() -> SecretCache:
         ConfigurationError: as `SecretCache.from_env()`.
     """
     global _cache  # noqa: PLW0603 - one for the process is its purpose
-    with _lock:
+    with process_lock():
         if _cache is None:
             _cache = SecretCache.from_env()
         return _cache
@@ -36,6 +34,6 @@ def set_default_cache(cache: SecretCache | None) -> SecretCache | None:
     global _cache
     if cache is not None and not isinstance(cache, SecretCache):
         raise ConfigurationError(f"cache must be a SecretCache or None, got {type(cache).__name__}")
-    with _lock:
+    with process_lock():
         before, _cache = _cache, cache
     return before

@@ -48,6 +48,7 @@ class Engine:
         self._runtime = runtime
         self._transport = transport
         self._lifetime = Lifetime(runtime.now, settings.ttl)
+        self._lifetime_by_id = Lifetime(runtime.now, max(settings.ttl, settings.max_stale))
         self._freshness = Freshness(settings.ttl, settings.max_stale, background, settings.timeout, runtime.random)
         self.store = Store(self._freshness, settings.max_entries, settings.regions)
         self._loads = Loads(settings, runtime, _attempt(self), weakref.ref(self))
@@ -55,6 +56,7 @@ class Engine:
         self._refresher = Refresher(weakref.ref(self), runtime) if background else None
         self.lock = runtime.lock()
         self.pid = os.getpid()
+        self._paused: set[Callable[[], None]] = set()
         self._waits = 0
         self._look_at = float("-inf")
         """When the background thread will look next; it has not looked yet, and will when it is started."""
@@ -100,6 +102,8 @@ class Engine:
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             over = waiter.flight.over or now >= waiter.until
+            if over and not waiter.flight.over:  # who looks after it now?
+                self._wake_background(act, nudge=True)
             return None if over else min(waiter.until, waiter.flight.wake_at)
 
     def conclude(self, waiter: Waiter) -> Secret:
@@ -119,8 +123,8 @@ class Engine:
 
     def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""
-        with self._decide():
-            waiter.flight.leave(waiter.wake)
+        waiter.flight.leave(waiter.wake)
+        self._paused.discard(waiter.wake)
 
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
@@ -128,8 +132,8 @@ class Engine:
             address = self.store.address(secret)
             self._loads.bar({secret, address})
             self.store.forget(secret, self._loads.ticket)
-            for query in [one for one in self._negatives if one.secret in (secret, address)]:
-                del self._negatives[query]
+            # All of them: another id of the same secret may have been refused.
+            self._negatives.clear()
 
     def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new batch of at most twenty."""
@@ -143,6 +147,7 @@ class Engine:
     def pause(self, until: float, wake: Callable[[], None]) -> Waiter:
         """A part in nothing, until that time."""
         now = self._runtime.now()
+        self._paused.add(wake)
         nothing = Flight((_NOTHING,), Route((), now, until, until), wake_at=until)
         return Waiter(None, _NOTHING, nothing, until, wake, forced=True)
 
@@ -188,7 +193,7 @@ class Engine:
         """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
         with self.lock:
             self.closed = True
-            wakes = [wake for flight in self._loads.open for wake in flight.waiters()]
+            wakes = [*self._paused, *(wake for flight in self._loads.open for wake in flight.waiters())]
             self._loads.close()
             self.store.clear()
             self._negatives.clear()
@@ -221,16 +226,17 @@ class Engine:
         with self._decide():
             return not self.closed and self._loads.started(flight, leg, self._runtime.now())
 
-    def ended(self, flight: Flight, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
-        """An attempt has its outcome."""
+    def ended(self, flight: Flight | None, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
+        """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
         with self._decide() as act:
             now = self._runtime.now()
-            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
+            failure = self._loads.ended(leg, outcome if isinstance(outcome, Failure) else None, now)
             if self.closed:
                 return
             if failure is None and not isinstance(outcome, Failure):
                 self._arrived(flight, outcome, leg.ticket, now)
-            self._loads.advance(flight, now, act)
+            if flight is not None:
+                self._loads.advance(flight, now, act)
 
     # With the lock held.
 
@@ -267,9 +273,10 @@ class Engine:
         self, entry: Entry | None, query: Query, now: float, timeout: float, *, forced: bool
     ) -> tuple[Flight, float] | None:
         """The flight to wait for and until when; None: the old value does, while somebody else asks for a new one."""
-        flight = self._loads.unsent(query) if forced else self._loads.joinable(query, now)
         if entry is None or now >= entry.dead_at or forced:
+            flight = self._loads.unsent(query) if forced else self._loads.joinable(query, now)
             return flight or self._loads.begin((query,), now, timeout), now + timeout
+        flight = self._loads.under_way(query, now)
         waits = self._freshness.must_wait(entry, now)
         if flight is not None:
             suspect_at = flight.route.begun_at + SUSPECT_AFTER
@@ -280,11 +287,13 @@ class Engine:
         flight = self._loads.begin((query,), now, timeout)
         if not waits:
             self._freshness.lend(entry, flight.route.deadline)
-        return flight, now + timeout
+        # In trouble that is known already, the background's retry is late: this reader begins it, and does not wait.
+        begins_only = self._settings.refresh == "background" and not waits
+        return flight, now if begins_only else now + timeout
 
-    def _arrived(self, flight: Flight, secrets: dict[Query, Secret], ticket: int, now: float) -> None:
+    def _arrived(self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float) -> None:
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
-        if not flight.over:
+        if flight is not None and not flight.over:
             # A reader gets what stands afterwards: the answer to a later request may have been here first.
             flight.secrets = {query: (entry.secret if entry else secrets[query]) for query, entry in held.items()}
 
@@ -298,17 +307,21 @@ class Engine:
         for query in flight.secrets or ():
             self._negatives.pop(query, None)
         if flight.verdict is not None and len(flight.queries) == 1:
-            self._failed(flight.query, flight.verdict, now)
+            self._failed(flight, flight.verdict, now)
         held = [entry.refresh_at for query in flight.queries if (entry := self.store.find(query))]
         # A thread's wake-up costs as much as a third of a request: only where it has to look earlier than it meant to.
         self._wake_background(act, nudge=flight.background or min(held, default=float("inf")) < self._look_at)
 
-    def _failed(self, query: Query, verdict: Verdict, now: float) -> None:
+    def _failed(self, flight: Flight, verdict: Verdict, now: float) -> None:
+        query = flight.query
         entry = self.store.find(query)
+        asked = min((leg.ticket for leg in verdict.legs if leg.ticket), default=self._loads.ticket)
+        later = entry.ticket if entry is not None else self.store.floor(query.secret)
+        if verdict.frozen or asked < later or (entry is None and asked == later > 0):
+            return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            self._negatives[query] = self._freshness.negative(
-                self._negatives.get(query), verdict, self._loads.ticket, now
-            )
+            before = self._negatives.get(query)
+            self._negatives[query] = self._freshness.negative(before, verdict, self._loads.ticket, now)
             if entry is not None:
                 self.store.drop(entry, self._loads.ticket)
         elif entry is not None:
@@ -348,31 +361,43 @@ def _refresh_at(entry: Entry) -> float:
     return entry.refresh_at
 
 
-def _attempt(engine: Engine) -> Callable[[Flight, Leg], None]:
+def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...], Leg], None]:
     """What a lane's thread does: one request. While it is under way it holds nothing of the cache but the transport."""
-    owner, transport, lifetime = weakref.ref(engine), engine._transport, engine._lifetime  # noqa: SLF001
+    owner, transport = weakref.ref(engine), engine._transport  # noqa: SLF001
+    lifetimes = engine._lifetime, engine._lifetime_by_id  # noqa: SLF001
 
-    def attempt(flight: Flight, leg: Leg) -> None:
+    def attempt(flight: weakref.ref[Flight], queries: tuple[Query, ...], leg: Leg) -> None:
         if not _wanted(owner, flight, leg):
             return
-        outcome = _ask(transport, flight, leg, lifetime)
+        outcome = _ask(transport, queries, leg, lifetimes[queries[0].version_id is not None])
         alive = owner()
         if alive is not None:
-            alive.ended(flight, leg, outcome)
+            alive.ended(flight(), leg, outcome)
 
     return attempt
 
 
-def _wanted(owner: weakref.ref[Engine], flight: Flight, leg: Leg) -> bool:
-    alive = owner()
-    return alive is not None and alive.started(flight, leg)
+def _wanted(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) -> bool:
+    alive, wanting = owner(), flight()
+    return alive is not None and wanting is not None and alive.started(wanting, leg)
 
 
-def _ask(transport: Transport, flight: Flight, leg: Leg, lifetime: Lifetime) -> dict[Query, Secret] | Failure:
+def _ask(
+    transport: Transport, queries: tuple[Query, ...], leg: Leg, lifetime: Lifetime
+) -> dict[Query, Secret] | Failure:
+    try:
+        return _send(transport, queries, leg, lifetime)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, its readers are told, and the thread is free again
+        return Failure(Fault.LOCAL, type(error).__name__, "an error of secretcache itself: please report it")
+
+
+def _send(
+    transport: Transport, queries: tuple[Query, ...], leg: Leg, lifetime: Lifetime
+) -> dict[Query, Secret] | Failure:
     requested_at = leg.started_at or 0.0
-    if len(flight.queries) > 1:
-        batch = BatchCall(leg.region, flight.queries)
+    if len(queries) > 1:
+        batch = BatchCall(leg.region, queries)
         return read_batch(batch, transport.send(batch), requested_at, lifetime)
-    call = Call(leg.region, flight.query)
+    call = Call(leg.region, queries[0])
     answer = read_answer(call, transport.send(call), requested_at, lifetime)
-    return answer if isinstance(answer, Failure) else {flight.query: answer}
+    return answer if isinstance(answer, Failure) else {queries[0]: answer}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Flight", "Waiter"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)  # no slots: a stuck attempt holds it weakly
 class Flight:
     """A load of one key, which everyone who asks for the key may join, or of a batch. Owns no thread."""
 
@@ -56,7 +57,8 @@ class Flight:
 
     def leave(self, wake: Callable[[], None]) -> None:
         """Takes a waiter off. Nothing else changes: its leaving is nobody's failure."""
-        if wake in self._wakes:
+        # Without a lock: a task that is collected leaves too, wherever the collector happens to run.
+        with contextlib.suppress(ValueError):
             self._wakes.remove(wake)
 
     def waiters(self) -> tuple[Callable[[], None], ...]:

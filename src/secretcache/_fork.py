@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,23 @@ from secretcache._transport._botocore import making
 if TYPE_CHECKING:
     from secretcache._cache import SecretCache
 
-__all__ = ["watch"]
+__all__ = ["process_lock", "watch"]
 
 _caches: weakref.WeakSet[SecretCache] = weakref.WeakSet()
 _held: list[SecretCache] = []
+
+
+_locks: dict[int, threading.Lock] = {}
+
+
+def process_lock() -> threading.Lock:
+    """The lock of this process for what happens once in it: no thread of a parent can hold it."""
+    return _locks.setdefault(os.getpid(), threading.Lock())
+
+
+def begin_in_child() -> None:
+    """Forgets the parent's threads, which are not in this process."""
+    making.start_anew()
 
 
 def watch(cache: SecretCache) -> None:
@@ -58,7 +72,7 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    making.start_anew()
+    begin_in_child()
     while _held:
         _held.pop()._after_fork_in_child()  # noqa: SLF001
 

@@ -5,6 +5,7 @@ Used under the cache's lock. What is to be done after the lock is released (thre
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,7 +17,6 @@ from secretcache._stats import RegionStats
 from secretcache._transport import Failure, Fault
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable
 
     from secretcache._engine import Engine
@@ -36,7 +36,7 @@ class Loads:
         self,
         settings: Settings,
         runtime: Runtime,
-        attempt: Callable[[Flight, Leg], None],
+        attempt: Callable[[weakref.ref[Flight], tuple[Query, ...], Leg], None],
         owner: weakref.ref[Engine],
     ) -> None:
         self.ticket = 0
@@ -48,12 +48,18 @@ class Loads:
         self._owner = owner
         self._joinable: dict[Query, Flight] = {}
         self._lanes = {region: Lane(region, runtime) for region in settings.regions}
+        self._started: set[Leg] = set()
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def joinable(self, query: Query, now: float) -> Flight | None:
         """The load of a key that a reader who comes now may join."""
         flight = self._joinable.get(query)
         return flight if flight is not None and flight.route.worth_joining(now) else None
+
+    def under_way(self, query: Query, now: float) -> Flight | None:
+        """The load of a key for a reader who has an older value to fall back on."""
+        flight = self._joinable.get(query)
+        return flight if flight is not None and now < flight.route.deadline else None
 
     def unsent(self, query: Query) -> Flight | None:
         """The load of a key whose request is still to be sent."""
@@ -76,14 +82,15 @@ class Loads:
             del self._joinable[query]
 
     def pass_time(self, now: float, act: Actions) -> None:
-        """Moves on every flight whose time has come, whoever looks: one that everybody left is judged all the same."""
+        """Moves on everything whose time has come, whoever looks: what everybody left is judged all the same."""
+        for leg in self._started:
+            if leg.reach_cap(now):
+                self._count(leg, "failures")
         for flight in [one for one in self.open if one.wake_at <= now]:
             self.advance(flight, now, act)
 
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
-        """Does what is due in a flight: judges, asks the next region, ends it."""
-        for leg in flight.route.pass_time(now):
-            self._count(leg, "failures", "stuck")
+        """Does what is due in a flight: asks the next region, ends it."""
         while not flight.over and (next_leg := flight.route.due(now)):
             self._dispatch(flight, next_leg, now, act)
         if not flight.over:
@@ -98,33 +105,36 @@ class Loads:
             return False
         self.ticket += 1
         leg.ticket, leg.started_at = self.ticket, now
+        self._started.add(leg)
         flight.wake_at = flight.route.wake_at(now)
         self._count(leg, "calls")
         return True
 
-    def ended(self, flight: Flight, leg: Leg, failure: Failure | None, now: float) -> Failure | None:
+    def ended(self, leg: Leg, failure: Failure | None, now: float) -> Failure | None:
         """Records what came of an attempt; returns what it counts as.
 
         One that reached its cap was judged then, and its value counts all the same. One that spanned a freeze of the
         process says nothing of the region, and its value is not taken.
         """
+        self._started.discard(leg)
         if leg.running and leg.overslept(now):
             failure = Failure(Fault.LOCAL, "Frozen", "this process stood still meanwhile")
-        if not leg.running:
-            self._counts[leg.region, "stuck"] -= leg.left_behind
-        elif failure:
-            self._count(leg, "failures")
-        if not failure:
+        if failure is None:
             self._count(leg, "answers")
+        elif leg.running:
+            self._count(leg, "failures")
         if leg.running:
-            flight.route.end(leg, now, failure)
+            leg.end(now, failure)
         return failure
 
     def stats(self) -> dict[str, RegionStats]:
         """The counts of each region."""
-        wanted = ("calls", "answers", "failures", "stuck")
+        count = self._counts
         return {
-            region: RegionStats(*(self._counts[region, what] for what in wanted)) for region in self._settings.regions
+            region: RegionStats(
+                count[region, "calls"], count[region, "answers"], count[region, "failures"], self._stuck(region)
+            )
+            for region in self._settings.regions
         }
 
     def close(self) -> None:
@@ -135,13 +145,14 @@ class Loads:
             lane.close()
 
     def _dispatch(self, flight: Flight, leg: Leg, now: float, act: Actions) -> None:
-        if self._counts[leg.region, "stuck"] >= WIDTH:
-            flight.route.end(leg, now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
+        if self._stuck(leg.region) >= WIDTH:
+            leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
         else:
             act.append(partial(self._submit, flight, leg))
 
     def _submit(self, flight: Flight, leg: Leg) -> None:
-        if not self._lanes[leg.region].submit(partial(self._attempt, flight, leg)):
+        # Weakly: an attempt may be stuck for long, and a flight holds values.
+        if not self._lanes[leg.region].submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
             self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
 
     def _tell(self, flight: Flight, leg: Leg, failure: Failure) -> None:
@@ -158,6 +169,9 @@ class Loads:
             engine.settled(flight, now, act)
         act.extend(flight.waiters())
 
-    def _count(self, leg: Leg, *what: str) -> None:
-        for one in what:
-            self._counts[leg.region, one] += 1
+    def _stuck(self, region: str) -> int:
+        """Attempts that were left behind and have not come back."""
+        return sum(leg.region == region and not leg.running for leg in self._started)
+
+    def _count(self, leg: Leg, what: str) -> None:
+        self._counts[leg.region, what] += 1

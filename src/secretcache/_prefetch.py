@@ -32,7 +32,7 @@ class PrefetchResult:
     """What became of each id."""
 
     succeeded: tuple[str, ...]
-    """The ids whose value is in the cache now, fresh."""
+    """The ids that were answered now, or whose value was fresh already."""
     failed: Mapping[str, SecretCacheError]
     """The others, each with the error that a read of it would have raised."""
 
@@ -101,10 +101,8 @@ class Prefetch:
         return begun if isinstance(begun, Waiter) else None
 
     def _conclude(self, waiter: Waiter) -> None:
-        try:
-            self.engine.conclude(waiter)
-        except SecretCacheError as error:
-            self._errors[waiter.query] = error
+        if waiter.flight.secret is None:  # an old value that may stand in is no success
+            self._errors[waiter.query] = self.engine.error(waiter.query, waiter.flight)
 
     def _seconds_left(self) -> float:
         return max(0.001, self.deadline - self.now())

@@ -129,15 +129,25 @@ class Store:
         if not query.secret.is_arn:
             self._own_accounts.add(full.account)
         asked = text if query.secret == full else self._text(query.secret)
-        record = record or Record(asked)
         names = (self._by_name(query.secret), *self._trusted_name(full, secret))
-        self._lead(record, dict.fromkeys((text, asked, *map(self._text, names))))
+        texts = dict.fromkeys((text, asked, *map(self._text, names)))
+        record = record or Record(asked, floor=self._floor)
+        if self._later_known(record, texts, ticket):
+            return None
+        if not query.secret.is_arn:
+            record.address = asked
+        self._lead(record, texts)
         return self._hold(record, query, secret, ticket, now)
 
     def drop(self, entry: Entry, ticket: int) -> None:
         """Forgets a value. Answers to requests up to that ticket do not bring it back."""
         entry.record.floor = self._floor = ticket
         self._remove(entry)
+
+    def floor(self, secret: SecretId) -> int:
+        """The ticket up to which answers do not count any more."""
+        record = self._record(secret)
+        return record.floor if record else self._floor
 
     def forget(self, secret: SecretId, ticket: int) -> None:
         """Forgets a whole secret, as `drop` does one value; one that is not known yet included."""
@@ -190,8 +200,8 @@ class Store:
         if entry is None:
             entry = Entry(record, which, secret, ticket, last_read=now)
             self._freshness.renew(entry)
+            record.entries += (entry,)  # first: a record whose last entry has to go is forgotten
             self._make_room()
-            record.entries += (entry,)
             self._entries[entry] = entry
         elif ticket > entry.ticket:
             entry.secret, entry.ticket = secret, ticket
@@ -231,6 +241,11 @@ class Store:
 
     def _trusted_name(self, full: SecretId, secret: Secret) -> tuple[SecretId, ...]:
         return (SecretId(secret.name),) if full.account in self._own_accounts else ()
+
+    def _later_known(self, record: Record, texts: Iterable[str], ticket: int) -> bool:
+        """Whether one of these ids is known, from a later request, to be another secret by now."""
+        others = (before for text in texts if (before := self._records.get(text)) not in (None, record))
+        return any(entry.ticket > ticket for other in others if other for entry in other.entries)
 
     def _lead(self, record: Record, texts: Iterable[str]) -> None:
         for text in texts:

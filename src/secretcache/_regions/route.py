@@ -45,10 +45,18 @@ class Leg:
         """Whether it has neither answered nor failed nor reached its cap."""
         return self.ended_at is None
 
-    @property
-    def left_behind(self) -> bool:
-        """Whether it reached its cap and its thread has not come back since."""
-        return self.failure is not None and self.failure.code == "AttemptTimeout"
+    def end(self, now: float, failure: Failure | None) -> None:
+        """Records what came of it; None is success."""
+        self.ended_at, self.failure = now, failure
+
+    def reach_cap(self, now: float) -> bool:
+        """Fails it if it has reached its cap."""
+        if not self.running or now < self.cap_at:
+            return False
+        # Frozen and thawed, the process would blame the region for its own absence.
+        fault = Fault.LOCAL if self.overslept(now) else Fault.REGION
+        self.end(now, Failure(fault, "AttemptTimeout", f"no whole answer within {self.cap:.1f} s"))
+        return True
 
     def overslept(self, now: float) -> bool:
         """Whether nobody looked at it for so long after its cap that the process must have stood still."""
@@ -88,6 +96,11 @@ class Verdict:
         return any(leg.failure is not None and leg.failure.fault in _OF_THE_SECRET for leg in self.legs)
 
     @property
+    def frozen(self) -> bool:
+        """Whether the process stood still meanwhile: then nothing is known of the regions."""
+        return any(leg.overslept(leg.ended_at) for leg in self.legs if leg.ended_at is not None)
+
+    @property
     def decisive(self) -> Failure | None:
         """The failure that the verdict is named after."""
         return next((leg.failure for leg in self.legs if leg.failure and leg.failure.fault is self.fault), None)
@@ -118,19 +131,6 @@ class Route:
         self.legs.append(leg)
         return leg
 
-    def pass_time(self, now: float) -> list[Leg]:
-        """Fails the attempts that have reached their cap, and returns them: they are left behind."""
-        capped = [leg for leg in self.legs if leg.running and now >= leg.cap_at]
-        for leg in capped:
-            # Frozen and thawed, the process would blame the region for its own absence.
-            fault = Fault.LOCAL if leg.overslept(now) else Fault.REGION
-            self.end(leg, now, Failure(fault, "AttemptTimeout", f"no whole answer within {leg.cap:.1f} s"))
-        return capped
-
-    def end(self, leg: Leg, now: float, failure: Failure | None) -> None:
-        """Records what came of an attempt; None is success."""
-        leg.ended_at, leg.failure = now, failure
-
     def wake_at(self, now: float) -> float:
         """When time by itself changes something next: always later than now, before the deadline."""
         running = [leg for leg in self.legs if leg.running]
@@ -147,11 +147,9 @@ class Route:
     def worth_joining(self, now: float) -> bool:
         """Whether a reader who comes now has a fair chance in this flight.
 
-        One whose regions have all been asked, and whose time is nearly spent, would hand its newcomers a failure that
-        is none of theirs.
+        One whose time is nearly spent would hand its newcomers a failure that is none of theirs.
         """
-        fair = min(ATTEMPT_CAP, self.deadline - self.begun_at) / 2
-        return self._regions_left() > 0 or self.deadline - now >= fair
+        return self.deadline - now >= min(ATTEMPT_CAP, self.deadline - self.begun_at) / 2
 
     def _regions_left(self) -> int:
         return len(self.regions) - len(self.legs)

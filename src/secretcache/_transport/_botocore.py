@@ -107,7 +107,7 @@ class BotocoreTransport:
     def _make(self, region: str, client: Future[Any]) -> None:
         try:
             client.set_result(self._new_client(region))
-        except Exception as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
+        except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
             del self._clients[region]  # the next read tries again
             client.set_exception(error)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from botocore import exceptions as errors
+from botocore.parsers import ResponseParserError
 
 from secretcache._transport import Failure, Fault
 
@@ -57,28 +58,54 @@ _IDENTITY_ERRORS = (
 )
 _NOT_OFFERED_ERRORS = (errors.EndpointVariantError, errors.UnknownEndpointError, errors.EndpointProviderError)
 _CALLER_ERRORS = (errors.ParamValidationError,)
+_QUOTING = (errors.HTTPClientError, errors.ResponseStreamingError, ResponseParserError)
+"""Of exactly these classes: the text of an unforeseen error is in theirs, and in it perhaps a body."""
 
 
 def classify(error: BaseException, *, operation: str, host: str) -> Failure:
     """What an exception from a call to `host` means.
 
-    The failure's cause is the exception without its traceback: frames hold locals.
+    The failure's cause is that exception, or one like it, without what could quote a response: no traceback, whose
+    frames hold locals, no chain, no body that a parser could not make sense of.
     """
     fault, code, message = _judge(error, operation, host)
-    return Failure(fault, code, message, cause=error.with_traceback(None))
+    return Failure(fault, code, message, cause=_clean(error))
 
 
 def _judge(error: BaseException, operation: str, host: str) -> tuple[Fault, str, str]:
     if isinstance(error, errors.ClientError):
         return _judge_answer(error, operation)
-    code, message = type(error).__name__, str(error)
+    code, message = type(error).__name__, _message(error)
     if isinstance(error, _IDENTITY_ERRORS) or _failed_elsewhere(error, host):
         return Fault.IDENTITY, code, message
     if isinstance(error, _NOT_OFFERED_ERRORS):
         return Fault.NOT_OFFERED, code, message
     if isinstance(error, _CALLER_ERRORS):
         return Fault.CALLER, code, message
-    return Fault.REGION, code, _without_body(error, message)
+    return Fault.REGION, code, message
+
+
+def _message(error: BaseException) -> str:
+    """What an exception says, unless it may quote what came over the wire."""
+    if _quotes(error):
+        inner = getattr(error, "kwargs", {}).get("error")
+        return type(inner).__name__ if isinstance(inner, BaseException) else "the response could not be read"
+    return str(error)
+
+
+def _quotes(error: BaseException) -> bool:
+    return type(error) in _QUOTING or not isinstance(error, (errors.BotoCoreError, errors.ClientError, OSError))
+
+
+def _clean(error: BaseException) -> BaseException:
+    if _quotes(error):
+        return errors.HTTPClientError(error=f"{type(error).__name__}: {_message(error)}")
+    error.__cause__ = error.__context__ = None
+    for where in ("request", "response") if isinstance(error, errors.HTTPClientError) else ():
+        setattr(error, where, None)
+    if isinstance(error, errors.BotoCoreError):
+        error.kwargs = {name: value for name, value in error.kwargs.items() if not isinstance(value, BaseException)}
+    return error.with_traceback(None)
 
 
 def _judge_answer(error: errors.ClientError, operation: str) -> tuple[Fault, str, str]:
@@ -93,8 +120,3 @@ def _failed_elsewhere(error: BaseException, host: str) -> bool:
     """Whether the host that failed is another than the one that was called: STS, SSO or a metadata service."""
     url = getattr(error, "kwargs", {}).get("endpoint_url")
     return bool(url) and urlsplit(str(url)).hostname != host
-
-
-def _without_body(error: BaseException, message: str) -> str:
-    # A parser's message quotes what it could not parse.
-    return "the response could not be parsed" if type(error).__name__ == "ResponseParserError" else message
