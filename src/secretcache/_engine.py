@@ -274,7 +274,7 @@ class Engine:
     ) -> tuple[Flight, float] | None:
         """The flight to wait for and until when; None: the old value does, while somebody else asks for a new one."""
         if entry is None or now >= entry.dead_at or forced:
-            flight = self._loads.unsent(query) if forced else self._loads.joinable(query, now)
+            flight = self._loads.unsent(query, now) if forced else self._loads.joinable(query, now)
             return flight or self._loads.begin((query,), now, timeout), now + timeout
         flight = self._loads.under_way(query, now)
         waits = self._freshness.must_wait(entry, now)

@@ -61,9 +61,9 @@ class Loads:
         flight = self._joinable.get(query)
         return flight if flight is not None and now < flight.route.deadline else None
 
-    def unsent(self, query: Query) -> Flight | None:
+    def unsent(self, query: Query, now: float) -> Flight | None:
         """The load of a key whose request is still to be sent."""
-        flight = self._joinable.get(query)
+        flight = self.joinable(query, now)
         return flight if flight is not None and not flight.sent else None
 
     def begin(self, queries: tuple[Query, ...], now: float, timeout: float, *, background: bool = False) -> Flight:
