@@ -158,6 +158,14 @@ def test_a_name_is_not_answered_with_another_accounts_secret() -> None:
     assert house.cache.stats().entries == 2
 
 
+def test_an_arn_of_any_account_stands_for_its_partial_arn_too() -> None:
+    house = House()
+    house.cache.get(arn(TOKYO))
+    for alias in (arn(OSAKA), arn(TOKYO, suffix=""), arn(OSAKA, suffix="")):
+        house.cache.get(alias)
+    assert len(house.regions.calls) == 1
+
+
 def test_an_arn_and_then_its_name_become_one_record() -> None:
     house = House()
     house.cache.get(arn(OSAKA))

@@ -126,11 +126,13 @@ class Store:
         record = self._records.get(text)
         if ticket <= (record.floor if record else self._floor):
             return None
+        own = self._own_accounts
         if not query.secret.is_arn:
-            self._own_accounts.add(full.account)
+            own.add(full.account)
         asked = text if query.secret == full else self._text(query.secret)
-        names = (self._by_name(query.secret), *self._trusted_name(full, secret))
-        texts = dict.fromkeys((text, asked, *map(self._text, names)))
+        # The name stands for the partial ARN too, once the account is known to be our own.
+        others = (self._by_name(query.secret), SecretId(secret.name) if full.account in own else full.without_suffix())
+        texts = dict.fromkeys((text, asked, *map(self._text, others)))
         record = record or Record(asked, floor=self._floor)
         if self._later_known(record, texts, ticket):
             return None
@@ -238,9 +240,6 @@ class Store:
         # Names cannot cross accounts: a partial ARN of our own account is the name, and any other is only itself.
         is_partial_of_ours = asked.account in self._own_accounts and asked == asked.without_suffix()
         return SecretId(asked.name) if is_partial_of_ours else asked
-
-    def _trusted_name(self, full: SecretId, secret: Secret) -> tuple[SecretId, ...]:
-        return (SecretId(secret.name),) if full.account in self._own_accounts else ()
 
     def _later_known(self, record: Record, texts: Iterable[str], ticket: int) -> bool:
         """Whether one of these ids is known, from a later request, to be another secret by now."""
