@@ -124,7 +124,7 @@ class Store:
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.arn if secret.region == self._regions[0] else self._text(full)
         record = self._records.get(text)
-        if ticket <= (record.floor if record else self._floor):
+        if ticket <= self._floor_of(record, query.secret):
             return None
         own = self._own_accounts
         if not query.secret.is_arn:
@@ -240,6 +240,11 @@ class Store:
         # Names cannot cross accounts: a partial ARN of our own account is the name, and any other is only itself.
         is_partial_of_ours = asked.account in self._own_accounts and asked == asked.without_suffix()
         return SecretId(asked.name) if is_partial_of_ours else asked
+
+    def _floor_of(self, record: Record | None, asked: SecretId) -> int:
+        # What was dropped under this id, before it was known whose id it is, counts for the record too.
+        known = record is not None and self._record(asked) is record
+        return max(record.floor if record else 0, 0 if known else self._floor)
 
     def _later_known(self, record: Record, texts: Iterable[str], ticket: int) -> bool:
         """Whether one of these ids is known, from a later request, to be another secret by now."""
