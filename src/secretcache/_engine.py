@@ -279,7 +279,8 @@ class Engine:
         flight = self._loads.under_way(query, now)
         waits = self._freshness.must_wait(entry, now)
         if flight is not None:
-            suspect_at = flight.route.begun_at + SUSPECT_AFTER
+            # From the later of the two: a value that came after the flight began says that the region is not silent.
+            suspect_at = max(flight.route.begun_at, entry.secret.requested_at) + SUSPECT_AFTER
             return (flight, min(now + timeout, suspect_at)) if waits and now < suspect_at else None
         if self._settings.refresh == "background" and now < self._freshness.stale_at(entry):
             self._freshness.lend(entry, self._freshness.stale_at(entry))
