@@ -304,7 +304,7 @@ def test_parent_and_child_both_go_on_refreshing(server: KeepAliveSecretsManager,
         server.wait_for_requests(5, child.pid)
         server.wait_for_requests(len(own(server.requests, os.getpid())) + 5, os.getpid())
     came, went = child.result()
-    assert came["process"] == os.getpid()
+    assert came["process"] in {os.getpid(), child.pid}, "on a slow machine its ttl may be over before the child reads"
     assert went["request"] in [request.serial for request in own(server.requests, child.pid)[3:]]
 
 
