@@ -631,3 +631,16 @@ def test_in_trouble_that_is_known_the_background_may_be_late_and_no_reader_waits
         assert house.cache.get("prod/db") is old
     for gate in house.regions.gates:
         gate.answer(failure())
+
+
+def test_after_invalidate_no_reader_joins_a_flight_under_another_id_of_the_secret() -> None:
+    house = House(regions=[OSAKA])
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get(arn(OSAKA, suffix="")))
+    house.regions.gate(0)
+    house.cache.invalidate(arn(OSAKA))
+    late = InThread(lambda: house.cache.get(arn(OSAKA, suffix="")))
+    house.regions.gate(1).answer(answer(OSAKA, "new"))
+    assert late.result().string == "new"
+    house.regions.gate(0).answer(answer(OSAKA, "old"))
+    assert early.result().string == "new"

@@ -129,8 +129,7 @@ class Engine:
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
         with self._decide(for_reader=True):
-            address = self.store.address(secret)
-            self._loads.bar({secret, address})
+            self._loads.bar(secret)
             self.store.forget(secret, self._loads.ticket)
             # All of them: another id of the same secret may have been refused.
             self._negatives.clear()

@@ -76,9 +76,13 @@ class Loads:
             self._joinable[flight.query] = flight
         return flight
 
-    def bar(self, secrets: set[SecretId]) -> None:
-        """Lets nobody join the loads of these secrets any more: what they bring may be out of date."""
-        for query in [query for query in self._joinable if query.secret in secrets]:
+    def bar(self, secret: SecretId) -> None:
+        """Lets nobody join the loads of a secret any more: what they bring may be out of date.
+
+        By the bare name, whatever form of id they were begun with: one too many costs a call.
+        """
+        bare = secret.without_suffix().name
+        for query in [query for query in self._joinable if query.secret.without_suffix().name == bare]:
             del self._joinable[query]
 
     def pass_time(self, now: float, act: Actions) -> None:
