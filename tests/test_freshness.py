@@ -644,3 +644,17 @@ def test_after_invalidate_no_reader_joins_a_flight_under_another_id_of_the_secre
     assert late.result().string == "new"
     house.regions.gate(0).answer(answer(OSAKA, "old"))
     assert early.result().string == "new"
+
+
+def test_an_answer_older_than_one_that_was_evicted_is_not_held() -> None:
+    house = House(regions=[OSAKA], max_entries=1)
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.regions.hold()
+    house.says(OSAKA, "v2")
+    assert house.cache.refresh("prod/db").string == "v2"
+    house.cache.get("another")
+    gate.answer(answer(OSAKA, "v1"))
+    early.result()
+    assert house.cache.get("prod/db").string == "v2"

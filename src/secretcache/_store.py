@@ -220,6 +220,8 @@ class Store:
         entry.serve_until = entry.dead_at = _NEVER
         self._entries.pop(entry, None)
         record = entry.record
+        # Whatever made it go: an answer asked for before it must not take its place.
+        record.floor = max(record.floor, entry.ticket)
         record.entries = tuple(one for one in record.entries if one is not entry)
         for text in self._texts(entry):
             for key in (text, (text, *entry.which)):
@@ -227,6 +229,7 @@ class Store:
                     del self.hot[key]
             if not record.entries and self._records.get(text) is record:
                 del self._records[text]
+                self._floor = max(self._floor, record.floor)
 
     def _texts(self, entry: Entry) -> Iterator[str]:
         """Every text that can lead to an entry."""
