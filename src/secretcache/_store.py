@@ -130,9 +130,10 @@ class Store:
         if not query.secret.is_arn:
             own.add(full.account)
         asked = text if query.secret == full else self._text(query.secret)
+        partial = self._text(full.without_suffix())
         # The name stands for the partial ARN too, once the account is known to be our own.
-        others = (self._by_name(query.secret), SecretId(secret.name) if full.account in own else full.without_suffix())
-        texts = dict.fromkeys((text, asked, *map(self._text, others)))
+        names = (self._text(self._by_name(query.secret)), secret.name if full.account in own else partial)
+        texts = dict.fromkeys((text, asked, *names, *([partial] if partial in self._records else [])))
         record = record or Record(asked, floor=self._floor)
         if self._later_known(record, texts, ticket):
             return None
