@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError
@@ -25,12 +25,24 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
+    from secretcache._flight import Waiter
     from secretcache._runtime import Runtime
     from secretcache._stats import CacheStats
     from secretcache._store import HotKey
     from secretcache._transport import Transport
 
 __all__ = ["SecretCache"]
+
+
+class _Ask(NamedTuple):
+    """One question, as it was put."""
+
+    key: HotKey
+    secret_id: str
+    stage: str | None
+    version_id: str | None
+    timeout: float | None
+    forced: bool = False
 
 
 class SecretCache:
@@ -140,12 +152,12 @@ class SecretCache:
             try:
                 entry = self._hot[secret_id]
             except (KeyError, TypeError):
-                return self._read(secret_id, secret_id, None, None, timeout)
+                return self._read(_Ask(secret_id, secret_id, None, None, timeout))
             now = self._now()
             if now < entry.serve_until:
                 entry.last_read = now
                 return entry.secret
-            return self._read(secret_id, secret_id, None, None, timeout)
+            return self._read(_Ask(secret_id, secret_id, None, None, timeout))
         return self._get_version(secret_id, version_stage, version_id, timeout)
 
     async def aget(
@@ -163,7 +175,7 @@ class SecretCache:
         """
         key = _key(secret_id, version_stage, version_id)
         held = self._held(key)
-        return held or await self._aread(key, secret_id, version_stage, version_id, timeout)
+        return held or await self._aread(_Ask(key, secret_id, version_stage, version_id, timeout))
 
     def refresh(self, secret_id: str) -> Secret:
         """The current value, from a request that is sent after this call.
@@ -173,11 +185,11 @@ class SecretCache:
         Raises:
             SecretCacheError: as `get`; never an older value instead. The value held stays, unless access was revoked.
         """
-        return self._read(secret_id, secret_id, None, None, None, forced=True)
+        return self._read(_Ask(secret_id, secret_id, None, None, None, forced=True))
 
     async def arefresh(self, secret_id: str) -> Secret:
         """`refresh` for asyncio."""
-        return await self._aread(secret_id, secret_id, None, None, None, forced=True)
+        return await self._aread(_Ask(secret_id, secret_id, None, None, None, forced=True))
 
     def invalidate(self, secret_id: str) -> None:
         """Forgets a secret, all its stages and versions, and what was remembered of a refusal.
@@ -258,43 +270,28 @@ class SecretCache:
 
     def _get_version(self, secret_id: str, stage: str | None, version_id: str | None, timeout: float | None) -> Secret:
         key = _key(secret_id, stage, version_id)
-        return self._held(key) or self._read(key, secret_id, stage, version_id, timeout)
+        return self._held(key) or self._read(_Ask(key, secret_id, stage, version_id, timeout))
 
-    def _read(  # noqa: PLR0913 - the parts of one question
-        self,
-        key: HotKey,
-        secret_id: str,
-        stage: str | None,
-        version_id: str | None,
-        timeout: float | None,
-        *,
-        forced: bool = False,
-    ) -> Secret:
-        engine, seconds, query = self._current(), self._seconds(timeout), self._query(secret_id, stage, version_id)
+    def _read(self, ask: _Ask) -> Secret:
         wait = ThreadWait(self._runtime)
-        begun = engine.begin(key, query, seconds, wait.wake, forced=forced)
+        engine, begun = self._begin(ask, wait.wake)
         if isinstance(begun, Secret):
             return begun
         wait.until_over(engine, begun)
         return engine.conclude(begun)
 
-    async def _aread(  # noqa: PLR0913
-        self,
-        key: HotKey,
-        secret_id: str,
-        stage: str | None,
-        version_id: str | None,
-        timeout: float | None,
-        *,
-        forced: bool = False,
-    ) -> Secret:
-        engine, seconds, query = self._current(), self._seconds(timeout), self._query(secret_id, stage, version_id)
+    async def _aread(self, ask: _Ask) -> Secret:
         wait = TaskWait(self._runtime)
-        begun = engine.begin(key, query, seconds, wait.wake, forced=forced)
+        engine, begun = self._begin(ask, wait.wake)
         if isinstance(begun, Secret):
             return begun
         await wait.until_over(engine, begun)
         return engine.conclude(begun)
+
+    def _begin(self, ask: _Ask, wake: Callable[[], None]) -> tuple[Engine, Secret | Waiter]:
+        engine, seconds = self._current(), self._seconds(ask.timeout)
+        query = self._query(ask.secret_id, ask.stage, ask.version_id)
+        return engine, engine.begin(ask.key, query, seconds, wake, forced=ask.forced)
 
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
