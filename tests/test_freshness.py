@@ -658,3 +658,13 @@ def test_an_answer_older_than_one_that_was_evicted_is_not_held() -> None:
     gate.answer(answer(OSAKA, "v1"))
     early.result()
     assert house.cache.get("prod/db").string == "v2"
+
+
+def test_an_arn_that_is_no_more_is_not_answered_with_the_secret_made_again_under_its_name() -> None:
+    house = House(regions=[OSAKA], ttl=10)
+    house.cache.get("prod/db")
+    house.runtime.advance(11)
+    house.says(OSAKA, {**answer(OSAKA, "made again"), "ARN": arn(OSAKA, suffix="ZZZZZZ")})
+    with pytest.raises(SecretNotFoundError, match="made again.*ZZZZZZ"):
+        house.cache.get(arn(OSAKA))
+    assert house.cache.get("prod/db").string == "made again"

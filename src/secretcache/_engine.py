@@ -15,14 +15,14 @@ from secretcache._flight import Flight, Waiter
 from secretcache._freshness import SUSPECT_AFTER, Freshness, Negative
 from secretcache._ids import Query, SecretId
 from secretcache._loads import Actions, Loads
-from secretcache._outcome import error_for
+from secretcache._outcome import error_for, made_again
 from secretcache._refresher import Refresher
 from secretcache._regions.route import Leg, Route, Verdict
 from secretcache._secret import Lifetime, Secret
 from secretcache._stats import CacheStats
 from secretcache._store import Entry, HotKey, Store
 from secretcache._transport import BatchCall, Call, Failure, Fault, Transport
-from secretcache._versions import read_answer, read_batch
+from secretcache._versions import is_of, read_answer, read_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,8 +117,10 @@ class Engine:
                 if not flight.over and now >= flight.route.begun_at + SUSPECT_AFTER:  # nobody else need wait so long
                     self._freshness.lend(entry, flight.route.deadline)
                 return self._hit(waiter.key, entry, now)
-            if flight.secret is not None:  # it may not be held, or was evicted since
+            if flight.secret is not None and is_of(waiter.query, flight.secret):  # not held, or evicted since
                 return flight.secret
+        if flight.secret is not None:
+            raise made_again(waiter.query, flight.secret)
         raise self.error(waiter.query, flight)
 
     def leave(self, waiter: Waiter) -> None:

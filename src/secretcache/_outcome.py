@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from secretcache._ids import Query
     from secretcache._regions.route import Leg, Verdict
+    from secretcache._secret import Secret
 
-__all__ = ["error_for"]
+__all__ = ["error_for", "made_again"]
 
 
 def error_for(query: Query, verdict: Verdict, now: float, host: Callable[[str], str]) -> SecretCacheError:
@@ -34,6 +35,14 @@ def error_for(query: Query, verdict: Verdict, now: float, host: Callable[[str], 
     decisive = verdict.decisive
     error.__cause__ = decisive.cause if decisive else None
     return error
+
+
+def made_again(query: Query, secret: Secret) -> SecretCacheError:
+    """The error of a reader who asked by an ARN that is no more."""
+    return SecretNotFoundError(
+        f"secret {query} is gone: it was deleted and made again, and its name belongs to {secret.arn} now. "
+        "Read it by its name, or by that ARN"
+    )
 
 
 def _told(leg: Leg, now: float, host: str) -> Attempt:

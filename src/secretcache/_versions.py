@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from secretcache._ids import Query
 
-__all__ = ["answered_id", "read_answer", "read_batch"]
+__all__ = ["answered_id", "is_of", "read_answer", "read_batch"]
 
 _CURRENT_ONLY = (CURRENT,)
 
@@ -87,6 +87,12 @@ def _is_asked_version(call: Call, reply: Mapping[str, Any]) -> bool:
     query, stages = call.query, reply.get("VersionStages") or ()
     of_stage = not stages or query.stage is None or query.stage in stages
     return of_stage and query.version_id in (None, reply["VersionId"])
+
+
+def is_of(query: Query, secret: Secret) -> bool:
+    """Whether a secret is the one a reader asked for: its name may belong to one made again, under another ARN."""
+    answered = answered_id(secret.arn, secret.region)
+    return not query.secret.is_arn or (answered is not None and query.secret.names(answered))
 
 
 def answered_id(arn: str, region: str) -> SecretId | None:
