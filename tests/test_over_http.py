@@ -36,7 +36,7 @@ from secretcache._demo.faults import (
 from support import OSAKA, REGIONS, TOKYO
 
 MakeCache = Callable[..., SecretCache]
-SLACK = 1.0  # seconds that a busy machine may add to a deadline kept on it
+SLACK = 3.0  # seconds that a busy machine may add to a deadline kept on it
 
 
 @pytest.fixture
@@ -116,9 +116,11 @@ def test_osaka_fails_and_tokyo_answers(
     manager: EmbeddedSecretsManager, make_cache: MakeCache, name: str, fault: Fault
 ) -> None:
     manager.proxies[OSAKA].set_fault(fault)
-    secret, seconds = timed(lambda: make_cache().get(name))
+    cache = make_cache()
+    secret = cache.get(name)
     assert (secret["password"], secret.region) == ("v1", TOKYO)
-    assert seconds < SLACK
+    assert cache.stats().regions[OSAKA].failures == 1
+    assert cache.stats().regions[OSAKA].stuck_attempts == 0, "nobody waited for the cap"
 
 
 @pytest.mark.parametrize("fault", [Silent(), Delay(60), Drip(1)], ids=["silent", "slow", "1 byte/s"])

@@ -127,8 +127,8 @@ class Store:
         if ticket <= self._floor_of(record, query.secret):
             return None
         own = self._own_accounts
-        if not query.secret.is_arn:
-            own.add(full.account)
+        if not query.secret.is_arn and full.account not in own:
+            self._own(full.account)
         asked = text if query.secret == full else self._text(query.secret)
         partial = self._text(full.without_suffix())
         # The name stands for the partial ARN too, once the account is known to be our own.
@@ -244,6 +244,14 @@ class Store:
         # Names cannot cross accounts: a partial ARN of our own account is the name, and any other is only itself.
         is_partial_of_ours = asked.account in self._own_accounts and asked == asked.without_suffix()
         return SecretId(asked.name) if is_partial_of_ours else asked
+
+    def _own(self, account: str) -> None:
+        """Learns that an account is our own: from now on, names are ids of what is held by ARN."""
+        self._own_accounts.add(account)
+        for entry in self._entries:
+            held = answered_id(entry.secret.arn, entry.secret.region)
+            if held is not None and held.account == account:
+                self._records.setdefault(entry.secret.name, entry.record)
 
     def _floor_of(self, record: Record | None, asked: SecretId) -> int:
         # What was dropped under this id, before it was known whose id it is, counts for the record too.
