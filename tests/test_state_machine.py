@@ -536,7 +536,7 @@ class EngineMachine(RuleBasedStateMachine):
         self._forced = reader.forced
         under_way = set(self.in_air)
         entry = self.engine.store.find(reader.query)
-        stands_in = entry is not None and not reader.forced and self.now < entry.dead_at
+        old = entry.secret if entry is not None and not reader.forced and self.now < entry.dead_at else None
         with self._step():
             try:
                 begun = self.engine.begin(reader.key, reader.query, reader.timeout, reader.wake, forced=reader.forced)
@@ -549,11 +549,11 @@ class EngineMachine(RuleBasedStateMachine):
         reader.waiter = begun
         self.readers.append(reader)
         if begun.flight in under_way:
-            self._joined(reader, begun, stands_in=stands_in)
+            self._joined(reader, begun, old)
         assert begun.until <= reader.began + reader.timeout, "2: nobody waits past the deadline"
         self._look(reader)
 
-    def _joined(self, reader: Reader, waiter: Waiter, *, stands_in: bool) -> None:
+    def _joined(self, reader: Reader, waiter: Waiter, old: Secret | None) -> None:
         flight = waiter.flight
         assert flight is self.latest.get(flight.query), "1: only the flight begun last, and not barred, is joined"
         stuck = any(leg.failure and leg.failure.code == "AttemptsStuck" for leg in flight.route.legs)
@@ -561,8 +561,8 @@ class EngineMachine(RuleBasedStateMachine):
         if reader.forced:
             assert all(leg.started_at is None for leg in flight.route.legs), "14: refresh joins what is not yet sent"
             self.reached["refresh joined"] += 1
-        elif stands_in:
-            late = flight.route.begun_at + SUSPECT_AFTER
+        elif old is not None:
+            late = max(flight.route.begun_at, old.requested_at) + SUSPECT_AFTER
             assert waiter.until <= late, "nobody but the first waits long while an older value may stand in"
             self.reached["joined with a value at hand"] += 1
         self.reached["joined"] += 1
