@@ -609,7 +609,6 @@ SITES = [
     pytest.param("pyuwsgi", uwsgi, id="uWSGI prefork"),
     pytest.param("pyuwsgi", partial(uwsgi, "--threads=4"), id="uWSGI with threads"),
     pytest.param("pyuwsgi", partial(uwsgi, "--py-call-uwsgi-fork-hooks"), id="uWSGI that fires the hooks"),
-    pytest.param("pyuwsgi", partial(uwsgi, "--py-call-osafterfork"), id="uWSGI that fires half of the hooks"),
 ]
 
 
