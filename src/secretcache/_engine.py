@@ -216,7 +216,7 @@ class Engine:
             self.store.bury(now)
             self._refresh_due(now, act)
             later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
-            moments = [flight.wake_at for flight in self._loads.open]
+            moments = [self._loads.cap_at(), *(flight.wake_at for flight in self._loads.open)]
             self._look_at = max(now + _PAUSE, min([*later, *moments], default=float("inf")))
             return self._look_at
 
@@ -312,7 +312,8 @@ class Engine:
             self._failed(flight, flight.verdict, now)
         held = [entry.refresh_at for query in flight.queries if (entry := self.store.find(query))]
         # A thread's wake-up costs as much as a third of a request: only where it has to look earlier than it meant to.
-        self._wake_background(act, nudge=flight.background or min(held, default=float("inf")) < self._look_at)
+        soon = min([self._loads.cap_at(), *held])
+        self._wake_background(act, nudge=flight.background or soon < self._look_at)
 
     def _failed(self, flight: Flight, verdict: Verdict, now: float) -> None:
         query = flight.query

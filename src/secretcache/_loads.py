@@ -103,6 +103,10 @@ class Loads:
         if flight.over and flight in self.open:
             self._land(flight, now, act)
 
+    def cap_at(self) -> float:
+        """When the next attempt under way reaches its cap, whether its flight has ended or not."""
+        return min((leg.cap_at for leg in self._started if leg.running), default=float("inf"))
+
     def started(self, flight: Flight, leg: Leg, now: float) -> bool:
         """Whether a request is still wanted, now that a thread has time for it; numbers it if so."""
         if flight.over or not leg.running:
