@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 if TYPE_CHECKING:
     from secretcache._ids import Query
 
-__all__ = ["BatchCall", "Call", "Failure", "Fault", "Reply", "Transport"]
+__all__ = ["OF_THE_SECRET", "BatchCall", "Call", "DescribeCall", "Failure", "Fault", "Reply", "Request", "Transport"]
 
 
 class Fault(enum.Enum):
@@ -30,6 +30,10 @@ class Fault(enum.Enum):
     LOCAL = "H: this process could not send the request; it says nothing of the region"
 
 
+OF_THE_SECRET = (Fault.DENIED, Fault.DELETED, Fault.MISSING)
+"""What a region says of one secret, in the order in which one of them names the verdict of several regions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A request that brought no usable answer. Carries nothing of a response's body."""
@@ -38,6 +42,12 @@ class Failure:
     code: str
     message: str
     cause: BaseException | None = None
+    answered: bool = False
+    """Whether the service itself gave this answer, well-formed: its region works, then."""
+    revoked: bool = False
+    """Of an identity failure: whether the service does not know the key (any more)."""
+    retry_after: float = 0.0
+    """Seconds after which the server asked to be asked again; 0 if it did not say."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" if self.message else self.code
@@ -69,14 +79,37 @@ class BatchCall:
         return [query.secret.in_region(self.region) for query in self.queries]
 
 
+@dataclass(frozen=True, slots=True)
+class DescribeCall:
+    """A DescribeSecret request to one region: which region is the secret's primary?"""
+
+    region: str
+    query: Query
+
+    @property
+    def secret_id(self) -> str:
+        """The id this region knows the secret by."""
+        return self.query.secret.in_region(self.region)
+
+
+Request: TypeAlias = "Call | BatchCall | DescribeCall"
 Reply: TypeAlias = Mapping[str, Any] | Failure
 
 
 class Transport(Protocol):
     """Sends requests. Called from several threads at once; may block; does not raise."""
 
-    def send(self, call: Call | BatchCall) -> Reply:
+    def prepare(self, region: str) -> Failure | None:
+        """Makes what a request to the region needs (a session, a client), if it is not there; the failure if it cannot.
+
+        May take long and run user code. After it has returned None, `send` sends at once.
+        """
+
+    def send(self, call: Request) -> Reply:
         """The operation's response as botocore parses it, not yet judged, or the failure."""
+
+    def reload(self) -> None:
+        """Forgets every region's session: the next request makes one anew, and so loads the credentials anew."""
 
     def host(self, region: str) -> str:
         """The host that requests to the region go to, as far as it is known."""

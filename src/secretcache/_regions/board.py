@@ -1,0 +1,306 @@
+"""What is known of each region, and so which may be asked: breakers, gates, memory. Pure; used under the cache's lock.
+
+Only class A, told by host, moves a breaker. Throttling, identity and regional refusal each have a state of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cachetools
+
+from secretcache._events import Event
+from secretcache._regions.breaker import Breaker, Permit, State
+from secretcache._regions.budget import Budget
+from secretcache._regions.health import RegionHealth, Tally
+from secretcache._transport import OF_THE_SECRET, Failure, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from secretcache._ids import Query
+    from secretcache._regions.policy import RegionPolicy
+
+__all__ = ["Board"]
+
+_NEVER = float("-inf")
+_MEMORIES = 1024
+
+
+@dataclass(slots=True)
+class _Gate:
+    """A time before which a region is not asked, longer each time it has to close again."""
+
+    first: float
+    longest: float
+    until: float = _NEVER
+    failures: int = 0
+
+    def close(self, now: float, hint: float = 0.0) -> None:
+        seconds = min(self.longest, self.first * 2.0 ** min(self.failures, 10))
+        self.failures += 1
+        self.until = max(self.until, now + max(seconds, min(hint, self.longest)))
+
+    def open(self) -> None:
+        self.until, self.failures = _NEVER, 0
+
+
+class _Region:
+    """One region's condition."""
+
+    def __init__(self, name: str, policy: RegionPolicy, random: Callable[[], float], now: float) -> None:
+        self.name = name
+        self.breaker = Breaker(policy, random, now)
+        self.throttled = _Gate(policy.throttle_first, policy.throttle_longest)
+        self.identity = _Gate(policy.identity_first, policy.identity_longest)
+        self.parked = _Gate(policy.parked_for, policy.parked_for)
+        self.suspect_until = _NEVER
+        self.tally = Tally()
+        self.last_error: str | None = None
+
+    def opens_at(self) -> float:
+        """When nothing but the breaker keeps it from being asked."""
+        return max(self.throttled.until, self.identity.until, self.parked.until)
+
+    def usable(self, now: float) -> bool:
+        """Whether an ordinary request may be sent to it."""
+        return self.breaker.closed and now >= self.opens_at()
+
+
+class Board:
+    """The condition of the listed regions."""
+
+    def __init__(
+        self, regions: Sequence[str], policy: RegionPolicy, random: Callable[[], float], now: Callable[[], float]
+    ) -> None:
+        self.policy = policy
+        self.budget = Budget.full(policy, now())
+        self.events: list[Event] = []
+        """What has changed since somebody last told of it; told after the lock is released."""
+        self._regions = {name: _Region(name, policy, random, now()) for name in regions}
+        self._refusals: cachetools.LRUCache[tuple[str, Query], float] = cachetools.LRUCache(_MEMORIES)
+        self._last_chance_at = _NEVER
+
+    # Which region may be asked.
+
+    def choose(self, candidates: Iterable[str], query: Query, now: float, *, avoid_suspects: bool) -> str | None:
+        """The candidate to ask: the first in order, but for those that are suspect, dwell or have refused this secret.
+
+        None: none of them may be asked by an ordinary request now.
+        """
+
+        def rank(name: str) -> tuple[bool, bool, bool]:
+            region = self._regions[name]
+            refused = self._refusals.get((name, query), _NEVER) > now
+            return refused, avoid_suspects and region.suspect_until > now, region.breaker.dwells(now)
+
+        return min((name for name in candidates if self._regions[name].usable(now)), key=rank, default=None)
+
+    def last_chance(self, candidates: Sequence[str], now: float) -> tuple[str, Permit] | None:
+        """A region whose breaker is open, for a reader who has no other left: one shared attempt a second."""
+        if now < self._last_chance_at:
+            return None
+        for name in sorted(candidates, key=lambda one: self._regions[one].tally.counts["last chances"]):
+            region = self._regions[name]
+            if now >= region.opens_at() and (permit := region.breaker.permit(now, last_chance=True)):
+                self._last_chance_at = now + self.policy.last_chance_pause
+                region.tally.counts["last chances"] += 1
+                return name, permit
+        return None
+
+    def worth_waiting(self, candidates: Iterable[str], now: float) -> float:
+        """When one of the candidates, none of which may be asked now, may be: as far as time alone can tell."""
+        return min((self._opens_at(self._regions[name], now) for name in candidates), default=float("inf"))
+
+    def _opens_at(self, region: _Region, now: float) -> float:
+        # Credentials and regions that are not enabled do not mend themselves while a reader waits.
+        if max(region.identity.until, region.parked.until) > now:
+            return float("inf")
+        gate = max(region.throttled.until, now)
+        return gate if region.breaker.closed else max(gate, self._last_chance_at, now + 0.001)
+
+    def may_retry(self, region: str, now: float) -> bool:
+        """Whether a region that has just failed may be asked again by the same flight, for a token."""
+        return self._regions[region].usable(now) and self.budget.take(now)
+
+    def why_not(self, region: str, now: float) -> Failure | None:
+        """Why a region was not asked."""
+        one = self._regions[region]
+        for gate, fault, code in (
+            (one.parked, Fault.NOT_OFFERED, "Parked"),
+            (one.identity, Fault.IDENTITY, "CredentialsFailed"),
+            (one.throttled, Fault.THROTTLED, "Throttled"),
+        ):
+            if gate.until > now:
+                left = gate.until - now
+                return Failure(fault, code, f"not asked for another {left:.1f} s, after {one.last_error}")
+        if not one.breaker.closed:
+            return Failure(
+                Fault.REGION, "BreakerOpen", f"not asked: it has failed {one.breaker.failures} times, {one.last_error}"
+            )
+        return None
+
+    def retry_after(self, now: float) -> float:
+        """Seconds after which asking again is worth it, at the earliest one."""
+        return max(self.policy.last_chance_pause, self.worth_waiting(self._regions, now) - now)
+
+    # Probes.
+
+    def probe_due(self, now: float) -> str | None:
+        """A region whose breaker wants a probe now."""
+        for region in self._regions.values():
+            breaker = region.breaker
+            if not breaker.closed and not breaker.permit_outstanding(now) and now >= self._probe_at(region):
+                return region.name
+        return None
+
+    def probe(self, region: str, now: float) -> Permit | None:
+        """The permit for that probe."""
+        before = self._regions[region].breaker.state
+        permit = self._regions[region].breaker.permit(now, last_chance=False)
+        self._tell_state(self._regions[region], before)
+        return permit
+
+    def next_probe_at(self, now: float) -> float:
+        """When a probe falls due next; infinity if none does, or as long as one is under way."""
+        waiting = (one for one in self._regions.values() if not one.breaker.closed)
+        return min(
+            (self._probe_at(one) for one in waiting if not one.breaker.permit_outstanding(now)), default=float("inf")
+        )
+
+    @staticmethod
+    def _probe_at(region: _Region) -> float:
+        return max(region.breaker.probe_at, region.opens_at())
+
+    # What became of a request.
+
+    def silent(self, name: str, now: float) -> None:
+        """A request has had no answer for so long that cold reads start elsewhere."""
+        region = self._regions[name]
+        if region.suspect_until <= now:
+            self.events.append(Event("suspect", region=name, seconds=self.policy.suspect_for))
+        region.suspect_until = now + self.policy.suspect_for
+
+    def give_back(self, name: str, permit: Permit | None) -> None:
+        """A request was never sent."""
+        self._regions[name].breaker.give_back(permit)
+
+    def record(  # noqa: PLR0913 - one fact each
+        self,
+        name: str,
+        query: Query | None,
+        failure: Failure | None,
+        now: float,
+        *,
+        sent_at: float,
+        permit: Permit | None = None,
+    ) -> None:
+        """Takes note of what came of a request. `query`: the secret it was about, if it was about one."""
+        region = self._regions[name]
+        before = region.breaker.state
+        outcome = "answered" if failure is None else failure.fault.name.lower()
+        region.tally.counts[outcome] += 1
+        self.events.append(Event("call", region=name, outcome=outcome, seconds=max(0.0, now - sent_at)))
+        self._count(region, failure, now, permit)
+        if failure is None or failure.answered:
+            self._answered(region, now, sent_at)
+        if failure is not None:
+            self._failed(region, query, failure, now)
+        elif query is not None:
+            self._refusals.pop((name, query), None)
+        self._tell_state(region, before)
+
+    def _count(self, region: _Region, failure: Failure | None, now: float, permit: Permit | None) -> None:
+        """The breaker's part: an answer of the service is success, class A is failure, all else is nothing."""
+        if failure is not None and failure.fault is Fault.REGION:
+            region.breaker.failed(now, permit)
+        elif failure is None or failure.answered:
+            alone = not any(one.breaker.closed for one in self._regions.values() if one is not region)
+            region.breaker.succeeded(now, permit, alone=alone)
+        else:
+            region.breaker.give_back(permit)
+
+    def _answered(self, region: _Region, now: float, sent_at: float) -> None:
+        region.tally.add_latency(max(0.0, now - sent_at))
+        if now - sent_at < self.policy.hedge_after:
+            region.suspect_until = _NEVER
+
+    def _failed(self, region: _Region, query: Query | None, failure: Failure, now: float) -> None:
+        region.last_error = failure.code
+        gate = {
+            Fault.THROTTLED: region.throttled,
+            Fault.IDENTITY: region.identity,
+            Fault.NOT_OFFERED: region.parked,
+        }.get(failure.fault)
+        if gate is not None:
+            gate.close(now, failure.retry_after)
+            kind = failure.fault.name.lower()
+            self.events.append(Event(kind, region=region.name, seconds=gate.until - now, outcome=failure.code))
+        elif failure.fault in OF_THE_SECRET and query is not None:
+            self._refusals[region.name, query] = now + self.policy.remember_refusal
+
+    def fine(self, name: str, now: float) -> None:
+        """A region has brought a value: its gates open."""
+        region = self._regions[name]
+        region.throttled.open()
+        region.identity.open()
+        region.parked.open()
+        self.budget.succeeded(now)
+
+    def forget(self, query: Query) -> None:
+        """Forgets what regions have said of one secret."""
+        for name in self._regions:
+            self._refusals.pop((name, query), None)
+
+    def forget_all(self) -> None:
+        """Forgets what regions have said of any secret."""
+        self._refusals.clear()
+
+    def count(self, name: str, what: str) -> None:
+        """Counts something of a region."""
+        self._regions[name].tally.counts[what] += 1
+
+    def counts(self, name: str, what: str) -> int:
+        """How often that was counted."""
+        return self._regions[name].tally.counts[what]
+
+    def _tell_state(self, region: _Region, before: State) -> None:
+        breaker = region.breaker
+        if breaker.state is not before:
+            self.events.append(
+                Event(
+                    "breaker",
+                    region=region.name,
+                    outcome=breaker.state.value,
+                    detail=f"was {before.value}; {breaker.failures} failures in a row, the last {region.last_error}",
+                )
+            )
+
+    def health(self, name: str, host: str, stuck: int, now: float) -> RegionHealth:
+        """The record of one region."""
+        region, breaker = self._regions[name], self._regions[name].breaker
+        counts = region.tally.counts
+        p50, p90, p99 = region.tally.percentiles()
+        return RegionHealth(
+            region=name,
+            host=host,
+            state=breaker.state.value,
+            state_seconds=max(0.0, now - breaker.since),
+            next_probe_seconds=None if breaker.closed else max(0.0, self._probe_at(region) - now),
+            preferred_in_seconds=max(0.0, breaker.preferred_at - now) if breaker.closed else 0.0,
+            suspect_seconds=max(0.0, region.suspect_until - now),
+            throttled_seconds=max(0.0, region.throttled.until - now),
+            parked_seconds=max(0.0, region.parked.until - now),
+            identity_seconds=max(0.0, region.identity.until - now),
+            calls=counts["calls"],
+            answers=counts["answers"],
+            failures=counts["failures"],
+            outcomes={fault.name.lower(): counts[fault.name.lower()] for fault in Fault if counts[fault.name.lower()]},
+            failures_in_a_row=breaker.failures,
+            stuck_attempts=stuck,
+            latency_p50_seconds=p50,
+            latency_p90_seconds=p90,
+            latency_p99_seconds=p99,
+            last_error=region.last_error,
+        )

@@ -1,0 +1,60 @@
+"""The numbers of failover, each with the reason it is what it is; one immutable value, so that tests bring their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["RegionPolicy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionPolicy:
+    """How regions are stepped over and come back. Times are seconds."""
+
+    attempt_cap: float = 2.5
+    """After so long an attempt is a region fault: two regions fit in the default timeout of 5 s."""
+    making_cap: float = 2.5
+    """What an attempt may take before its request is sent: making a session and a client."""
+    hedge_after: float = 0.5
+    """Silence after which a cold read asks the next region too (gRPC's hedging delay), and the region is suspect."""
+    hedge_slack: float = 0.15
+    """How much later the hedge comes where the first request was not sent at once: its client had to be made."""
+    prepare_after: float = 0.3
+    """Silence after which the next region's client is made: making one takes 55-95 ms."""
+    suspect_for: float = 5.0
+    """How long cold reads start elsewhere: the second must not pay for the silence again."""
+
+    failures_in_a_row: int = 3
+    """Class-A failures that open a breaker."""
+    ratio_window: float = 60.0
+    ratio_calls: int = 6
+    ratio: float = 0.5
+    """Or half of at least six calls in a minute: a secrets client makes about 2 calls in 30 s."""
+    open_first: float = 5.0
+    open_longest: float = 60.0
+    """Open time doubles between the two, times a random 0.5 to 1: a fleet's probes do not come in step."""
+    good_probes: int = 2
+    probe_pause: float = 1.0
+    """Between a good probe and the next."""
+    dwell: float = 30.0
+    """From closing to being preferred again: a region that flaps does not take the reads with it."""
+    last_chance_pause: float = 1.0
+    """Where every region is open, one shared attempt in that time."""
+
+    throttle_first: float = 1.0
+    throttle_longest: float = 60.0
+    parked_for: float = 600.0
+    """For a region that is not enabled for the account, or does not offer the service."""
+    identity_first: float = 1.0
+    identity_longest: float = 30.0
+    """A region whose credentials fail even when loaded anew is not asked, so that an error path is no call path."""
+    remember_refusal: float = 60.0
+    """What a region has said of one secret puts it behind the others for that secret."""
+
+    retry_pause: float = 0.1
+    """Before the same region is asked again, when all have failed: doubled at random."""
+    tokens: float = 10.0
+    token_floor: float = 5.0
+    token_per_success: float = 0.1
+    token_per_second: float = 0.1
+    """The budget of retries, further hedges and failovers from throttling: bounds what an outage can multiply."""
