@@ -138,12 +138,33 @@ CLASSES = {
     "ValidationError": Fault.CALLER,
 }
 # AWS's documented errors common to all services: today's list, and the one before it.
-COMMON = """
-    AccessDeniedException ExpiredTokenException IncompleteSignature InternalFailure InvalidAction InvalidClientTokenId
-    InvalidParameterCombination InvalidParameterValue InvalidQueryParameter MalformedHttpRequestException
-    MalformedQueryString MissingAction MissingAuthenticationToken MissingParameter NotAuthorized OptInRequired
-    RequestAbortedException RequestEntityTooLargeException RequestExpired RequestTimeoutException ServiceUnavailable
-    ThrottlingException UnknownOperationException UnrecognizedClientException ValidationError""".split()
+COMMON = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InternalFailure",
+    "InvalidAction",
+    "InvalidClientTokenId",
+    "InvalidParameterCombination",
+    "InvalidParameterValue",
+    "InvalidQueryParameter",
+    "MalformedHttpRequestException",
+    "MalformedQueryString",
+    "MissingAction",
+    "MissingAuthenticationToken",
+    "MissingParameter",
+    "NotAuthorized",
+    "OptInRequired",
+    "RequestAbortedException",
+    "RequestEntityTooLargeException",
+    "RequestExpired",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "UnknownOperationException",
+    "UnrecognizedClientException",
+    "ValidationError",
+]
 
 
 def answer(code: str, operation: str = "GetSecretValue", message: str = "told", **headers: str) -> errors.ClientError:
@@ -210,7 +231,7 @@ def test_nearly_every_class_is_there_to_be_tested() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_error_of_a_read_in_botocores_own_model_has_a_row(operation: str) -> None:
-    model = botocore.session.Session().get_service_model("secretsmanager").operation_model(operation)
+    model: Any = botocore.session.Session().get_service_model("secretsmanager").operation_model(operation)
     codes = {shape.error_code for shape in model.error_shapes}
     assert codes
     assert codes <= BY_CODE.keys()

@@ -20,7 +20,7 @@ from secretcache._transport import Failure, Fault
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BY_CLASS", "BY_CODE", "classify"]
+__all__ = ["BY_CLASS", "BY_CODE", "classify", "is_local"]
 
 
 def _rows(table: Mapping[Fault, str]) -> dict[str, Fault]:
@@ -111,7 +111,7 @@ def classify(error: BaseException, *, operation: str, endpoint: str) -> Failure:
 
 
 def _judge(error: BaseException, endpoint: str) -> Fault:
-    if isinstance(error, MemoryError) or _is_out_of_means(error):
+    if is_local(error):
         return Fault.LOCAL
     fault = next((_CLASSES[kind] for kind in type(error).__mro__ if kind in _CLASSES), None)
     if fault is not None and fault is not Fault.REGION:
@@ -121,8 +121,10 @@ def _judge(error: BaseException, endpoint: str) -> Fault:
     return Fault.IDENTITY if fault or isinstance(error, OSError) else Fault.LOCAL
 
 
-def _is_out_of_means(error: BaseException) -> bool:
+def is_local(error: BaseException) -> bool:
     """Whether this process, or its machine, had no file or memory left: every region would look down."""
+    if isinstance(error, MemoryError):
+        return True
     chain: list[Any] = [error]
     while isinstance(chain[-1], BaseException) and len(chain) < _DEEPEST:
         chain.append(getattr(chain[-1], "kwargs", {}).get("error") or chain[-1].__cause__)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from secretcache._transport import BatchCall, Call, Failure, Fault
-from secretcache._transport._classify import classify
+from secretcache._transport._classify import classify, is_local
 from secretcache._transport._endpoints import regions_with_fips
 from secretcache._version import __version__
 
@@ -77,7 +77,7 @@ class RegionClient:
             if load is not None:
                 load()
         except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
-            return _of_identity(classify(error, operation="", endpoint=""))
+            return _of_identity(error)
         return None
 
     def send(self, call: Request) -> Reply:
@@ -153,18 +153,21 @@ def _config(given: Config | None) -> Config:
 
 
 def _not_made(settings: Settings, region: str, error: BaseException) -> Failure:
-    failure = classify(error, operation="", endpoint="")
     if isinstance(error, (OSError, ClientError)):  # of a factory that asks STS, or a vault, by itself
-        return _of_identity(failure)
-    if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED):
+        return _of_identity(error)
+    failure = classify(error, operation="", endpoint="")
+    if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED, Fault.LOCAL) and isinstance(
+        error, (BotoCoreError, MemoryError)
+    ):
         return failure
     made_by = f"session_factory({region!r})" if settings.session_factory else f"the AWS session for {region}"
     message = f"{made_by} made no client: {error}"
     return Failure(Fault.CALLER, type(error).__name__, message, cause=error.with_traceback(None))
 
 
-def _of_identity(failure: Failure) -> Failure:
-    return failure if failure.fault is Fault.LOCAL else replace(failure, fault=Fault.IDENTITY)
+def _of_identity(error: BaseException) -> Failure:
+    fault = Fault.LOCAL if is_local(error) else Fault.IDENTITY
+    return replace(classify(error, operation="", endpoint=""), fault=fault)
 
 
 def _without_fips_host(settings: Settings, region: str, endpoint: str) -> Failure | None:
