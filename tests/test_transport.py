@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 from typing import Any
 
@@ -10,11 +12,16 @@ import botocore.session
 import pytest
 from botocore.config import Config
 
+from local_aws import LocalAws, Said
 from secretcache import ConfigurationError, CredentialsError, SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
+from secretcache._ids import Query, SecretId
+from secretcache._secret import Lifetime
 from secretcache._settings import Settings
+from secretcache._transport import Call, Failure, Fault
 from secretcache._transport._botocore import BotocoreTransport
 from secretcache._transport._sessions import RegionClient, default_session
+from secretcache._versions import read_answer
 from support import OSAKA, REGIONS, TOKYO, InThread
 
 HOST = "secretsmanager.ap-northeast-3.amazonaws.com"
@@ -26,6 +33,66 @@ def client_of(transport: BotocoreTransport, region: str) -> Any:
     made = transport._clients[region].result()
     assert isinstance(made, RegionClient)
     return made.client
+
+
+HTML = "<!DOCTYPE html><html>canary</html>"
+THROTTLED = '{"__type": "com.amazonaws#ThrottlingException", "message": "slow down"}'
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (Said(503, HTML), (Fault.REGION, "503", False, 0)),
+        (Said(503, "<html>canary</html>"), (Fault.REGION, "503", False, 0)),
+        (Said(500, ""), (Fault.REGION, "500", False, 0)),
+        (Said(403, "{}"), (Fault.REGION, "403", False, 0)),
+        (Said(403, '{"SecretString": "canary"}'), (Fault.REGION, "403", False, 0)),
+        (Said(429, HTML), (Fault.REGION, "429", False, 0)),
+        (Said(407, HTML), (Fault.REGION, "407", False, 0)),
+        (Said(302, HTML, (("Location", "http://127.0.0.1:9/login"),)), (Fault.REGION, "302", False, 0)),
+        (Said(300, HTML), (Fault.REGION, "NoErrorCode", False, 0)),
+        (Said(200, HTML), (Fault.REGION, "InvalidAnswer", False, 0)),
+        (Said(200, ""), (Fault.REGION, "InvalidAnswer", False, 0)),
+        (Said(200, '["canary"]'), (Fault.REGION, "AttributeError", False, 0)),
+        (Said(400, '["canary"]'), (Fault.REGION, "AttributeError", False, 0)),
+        (Said(400, '{"__type": 7, "message": "canary"}'), (Fault.REGION, "TypeError", False, 0)),
+        (Said(400, '{"__type": "", "message": "canary"}'), (Fault.REGION, "NoErrorCode", False, 0)),
+        (Said(500, '{"__type": "InternalServiceError"}'), (Fault.REGION, "InternalServiceError", True, 0)),
+        (Said(400, '{"__type": "AccessDeniedException"}'), (Fault.DENIED, "AccessDeniedException", True, 0)),
+        (Said(400, THROTTLED, (("Retry-After", "7"),)), (Fault.THROTTLED, "ThrottlingException", True, 7)),
+        (Said(503, THROTTLED, (("X-Amz-Retry-After", "1500"),)), (Fault.THROTTLED, "ThrottlingException", True, 1.5)),
+    ],
+)
+def test_what_stands_in_the_way_is_told_from_the_service(
+    manager: EmbeddedSecretsManager, said: Said, expected: tuple[Fault, str, bool, float]
+) -> None:
+    with LocalAws(says=lambda _: said) as aws:
+        settings = Settings(regions=(OSAKA,), endpoint_urls={OSAKA: aws.url()}, session_factory=manager.session)
+        transport = BotocoreTransport(settings)
+        call = Call(OSAKA, Query(SecretId("prod/db")))
+        failure = read_answer(call, transport.send(call), 0.0, Lifetime(lambda: 0.0, 300.0))
+        transport.close()
+    assert isinstance(failure, Failure)
+    assert (failure.fault, failure.code, failure.answered, failure.retry_after) == expected
+    assert "canary" not in f"{failure!r} {failure} {failure.cause!r} {vars(failure.cause) if failure.cause else ''}"
+
+
+def test_a_process_that_is_out_of_files_blames_no_region(
+    manager: EmbeddedSecretsManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    transport = BotocoreTransport(
+        Settings(regions=REGIONS, endpoint_urls=manager.endpoint_urls, session_factory=manager.session)
+    )
+    assert transport.prepare(OSAKA) is None
+    monkeypatch.setattr(socket, "socket", no_more)
+    failure = transport.send(Call(OSAKA, Query(SecretId("prod/db"))))
+    monkeypatch.undo()
+    transport.close()
+    assert isinstance(failure, Failure)
+    assert failure.fault is Fault.LOCAL
 
 
 def test_one_session_and_client_per_region_made_once_and_only_when_needed(manager: EmbeddedSecretsManager) -> None:
