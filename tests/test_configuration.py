@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import ContainerMetadataFetcher
 
@@ -476,23 +477,20 @@ def test_a_reload_harms_no_request_under_way_and_closes_what_is_idle(
     aws.until_connections(0)
 
 
-def test_a_request_that_has_its_client_but_no_connection_yet_survives_a_reload(
-    machine: Machine, aws: LocalAws, make: Make
+def test_a_request_that_has_a_pool_but_no_connection_yet_survives_a_reload(
+    machine: Machine, aws: LocalAws, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.credentials(default="OLD")
     here, go_on = threading.Event(), threading.Event()
+    between = URLLib3Session._setup_ssl_cert  # type: ignore[attr-defined]
 
-    def hold(**_: Any) -> None:
-        if not here.is_set():
-            here.set()
-            assert go_on.wait(10)
+    def hold(*arguments: Any) -> None:
+        between(*arguments)
+        here.set()
+        assert go_on.wait(10)
 
-    def factory(_: str) -> Session:
-        session = Session()
-        session.register("before-send.secrets-manager", hold)
-        return session
-
-    transport = make(endpoint_urls={OSAKA: aws.url()}, session_factory=factory)
+    monkeypatch.setattr(URLLib3Session, "_setup_ssl_cert", hold)
+    transport = make(endpoint_urls={OSAKA: aws.url()})
     under_way = InThread(lambda: signed_by(transport, OSAKA))
     assert here.wait(10)
     transport.reload()
