@@ -64,7 +64,7 @@ class RegionClient:
 
     def retire(self) -> None:
         """Lets no further use begin, and closes the connections: now, or with the last request under way."""
-        # Not under a request: before it has its connection it finds the pool closed (older urllib3): the region is blamed.
+        # Not under a request: with no connection yet it finds the pool closed (older urllib3), and blames its region.
         with self._lock:
             unused, self._retired = not self._users and not self._retired, True
         if unused:
