@@ -15,7 +15,14 @@ from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
-from secretcache._settings import Settings, check_duration, check_regions, default_regions, settings_from_env
+from secretcache._settings import (
+    Settings,
+    check_duration,
+    check_regions,
+    check_surroundings,
+    default_regions,
+    settings_from_env,
+)
 from secretcache._transport._botocore import BotocoreTransport
 from secretcache._waiting import TaskWait, ThreadWait
 
@@ -69,11 +76,14 @@ class SecretCache:
             or denied is final.
         endpoint_urls: URLs by region, for VPC endpoints and emulators.
         session_factory: called as `session_factory(region)`, returns the boto3 or botocore session for that region.
-        client_config: a `botocore.config.Config`, laid under the cache's own timeouts (1 s to connect, 2 s to read,
-            no retries of botocore's own).
+        client_config: a `botocore.config.Config`, or one per listed region as a mapping, laid under the cache's own
+            timeouts (1 s to connect, 2 s to read, no retries of botocore's own).
 
     Raises:
         ConfigurationError: an argument is not sound; the message names it and what was expected.
+
+    Warns:
+        UserWarning: AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL gives several listed regions one endpoint.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own, named and with a default
@@ -105,6 +115,8 @@ class SecretCache:
             session_factory=session_factory,
             client_config=client_config,
         )
+        if _transport is None:
+            check_surroundings(settings)
         self._settings = settings
         self._given_runtime, self._given_transport = _runtime, _transport
         self._runtime: Runtime = _runtime or SystemRuntime()
