@@ -126,4 +126,4 @@ def test_close_ends_a_handshake_that_hangs(proxy: FaultProxy) -> None:
             time.sleep(0.01)
         proxy.close()
         with contextlib.suppress(ConnectionError):
-            assert read(sock) == b""  # and the fixture finds no thread left
+            assert read(sock)[:1] in (b"", b"\x15")  # nothing, or an alert; the fixture finds no thread left

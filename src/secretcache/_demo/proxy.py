@@ -16,7 +16,6 @@ from secretcache._demo.faults import (
     Fault,
     Hold,
     Refuse,
-    Reset,
     ResetMidway,
     ResetOnAccept,
     Respond,
