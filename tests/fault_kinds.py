@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from secretcache._demo.embedded import EmbeddedSecretsManager
 
-__all__ = ["KINDS", "Endpoint", "Site", "Kind", "Resolver"]
+__all__ = ["KINDS", "Endpoint", "Kind", "Resolver", "Site"]
 
 
 @dataclass(frozen=True)
