@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
+    from secretcache._events import Event, Handle
     from secretcache._flight import Waiter
+    from secretcache._regions.health import RegionHealth
+    from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
     from secretcache._stats import CacheStats
     from secretcache._store import HotKey
@@ -88,6 +91,7 @@ class SecretCache:
         client_config: Any = None,
         _runtime: Runtime | None = None,
         _transport: Transport | None = None,
+        _policy: RegionPolicy | None = None,
     ) -> None:
         settings = Settings(
             regions=default_regions() if regions is None else check_regions(regions),
@@ -105,7 +109,7 @@ class SecretCache:
         self._given_runtime, self._given_transport = _runtime, _transport
         self._runtime: Runtime = _runtime or SystemRuntime()
         self._now = self._runtime.now
-        self._engine = Engine(settings, self._runtime, _transport or BotocoreTransport(settings))
+        self._engine = Engine(settings, self._runtime, _transport or BotocoreTransport(settings), _policy)
         self._hot = self._engine.store.hot
         watch(self)
 
@@ -230,6 +234,26 @@ class SecretCache:
     def stats(self) -> CacheStats:
         """What is held and what was asked, at this moment."""
         return self._current().stats()
+
+    def region_health(self) -> Mapping[str, RegionHealth]:
+        """The condition of each listed region at this moment, in the order they are listed."""
+        return self._current().health()
+
+    def add_event_hook(self, hook: Callable[[Event], object]) -> Handle:
+        """Calls `hook(event)` for what happens inside: calls, breakers, failovers, rotations; for metrics.
+
+        It is called in their order, outside every lock, by whichever thread noticed: it should return at once. Its
+        exceptions are logged and change nothing. Hits are no events.
+
+        Returns:
+            A handle; its `cancel()` ends it.
+
+        Raises:
+            ConfigurationError: `hook` is not callable.
+        """
+        if not callable(hook):
+            raise ConfigurationError(f"hook must be callable as hook(event), got {type(hook).__name__}")
+        return self._current().bulletin.listen(hook)
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.

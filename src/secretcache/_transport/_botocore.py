@@ -72,7 +72,15 @@ class BotocoreTransport:
         self._settings = settings
         self._clients: dict[str, Future[Any]] = {}
 
-    def send(self, call: Call | BatchCall) -> Reply:
+    def prepare(self, region: str) -> Failure | None:
+        with quiet_bodies(), making:
+            client = self._client(region)
+        return client if isinstance(client, Failure) else None
+
+    def reload(self) -> None:
+        self._clients = {}
+
+    def send(self, call: Any) -> Reply:
         """One request, without retries of botocore's own."""
         with quiet_bodies():
             with making:
