@@ -2,10 +2,10 @@
 
     python benchmarks/miss.py
 
-Both ask a server on this machine that keeps connections open and runs in a process of its own. They take turns, so that
-a noisy machine is noisy for both. A miss runs in a lane's thread, so that its reader can leave it: what such a hand-over
-costs by itself is timed too. Against a real region the same difference in microseconds is a smaller ratio: the
-server here answers in less time than a network needs.
+All ask a server on this machine that keeps connections open and runs in a process of its own. They take turns, so that
+a noisy machine is noisy for all. A miss runs in a lane's thread, so that its reader can leave it: what such a hand-over
+costs by itself is timed too. Against a real region the same microseconds are a smaller part: this server answers in
+less time than a network needs.
 """
 
 from __future__ import annotations
