@@ -368,6 +368,10 @@ class InThread:
         finally:
             self.over.set()
 
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
     def result(self) -> Any:
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "still running"
