@@ -117,8 +117,15 @@ def _within_reach(programs: Path, folder: Path) -> Path:
     try:
         subprocess.run([programs / "postgres", "--version"], check=True, capture_output=True, **as_user(unprivileged()))  # noqa: S603
     except (PermissionError, subprocess.CalledProcessError):
-        copy = folder / "postgres"
-        shutil.copytree(programs.parent, copy, symlinks=True)
-        hand_over(copy)
-        return copy / programs.name
+        return _copied(programs, folder)
     return programs
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    package = programs.parent.parent
+    # Beside the programs, the libraries where the wheels of Linux and macOS have them: they are found by relative path.
+    libraries = (package.with_name(f"{package.name}.libs"), package / ".dylibs")
+    for each in (programs.parent, *filter(Path.is_dir, libraries)):
+        shutil.copytree(each, folder / each.relative_to(package.parent), symlinks=True)
+    hand_over(folder)
+    return folder / programs.relative_to(package.parent)
