@@ -1,6 +1,7 @@
-"""One PostgreSQL, one MariaDB and one Redis for a whole run, started for the first test that asks; conftest.py has them.
+"""One PostgreSQL, one MariaDB and one Redis for a whole run, started for the first test that asks.
 
-Tests share them, so each makes users of its own (`fresh_user`) and counts what is refused to those.
+conftest.py has them for all. Tests share them, so each makes users of its own (`fresh_user`), and counts what was
+refused to those.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real MariaDB and Redis servers for the tests (PostgreSQL is the demo's), and what becomes of a test that lacks one."""
+"""Real MariaDB and Redis servers for the tests (PostgreSQL is the demo's); what becomes of a test that lacks one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import pytest
 import redis
 from pymysql.constants import ER
 from pymysql.converters import escape_string
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from secretcache._demo.private import HOST, Plan, PrivateServer
 
@@ -182,7 +184,9 @@ class Redis(PrivateServer):
         self._password = secrets.token_urlsafe()
 
     def _plan(self, folder: Path, port: int) -> Plan:
-        settings = f'bind {HOST}\nport {port}\nrequirepass {self._password}\nsave ""\ndir "{folder}"\n'
+        settings = (
+            f'bind {HOST}\nport {port}\nrequirepass {self._password}\nsave ""\ndir "{folder}"\nacllog-max-len 100000\n'
+        )
         return Plan(files={"redis.conf": settings}, serve=[program("redis-server"), str(folder / "redis.conf")])
 
     def connect(self, user: str, password: str, **options: Any) -> redis.Redis:
@@ -194,7 +198,7 @@ class Redis(PrivateServer):
             username=user,
             password=password,
             single_connection_client=True,
-            retry=None,
+            retry=Retry(NoBackoff(), 0),
             **options,
         )
         try:
@@ -224,8 +228,10 @@ class Redis(PrivateServer):
         with self.admin() as client:
             client.execute_command("ACL", "SETUSER", name, *rules)
 
-    def refused_logins(self) -> int:
-        """How many logins it has refused since it started, of all users."""
+    def refused_logins(self, user: str | None = None) -> int:
+        """How many logins it has refused since it started: of one user, or all."""
         with self.admin() as client:
-            stats = client.info("stats")
-        return int(stats["acl_access_denied_auth"])
+            entries: list[dict[str, Any]] = client.acl_log()
+        return sum(
+            int(entry["count"]) for entry in entries if entry["reason"] == "auth" and user in {None, entry["username"]}
+        )

@@ -69,12 +69,11 @@ def of_mariadb(server: MariaDB) -> Served:
 
 
 def of_redis(server: Redis) -> Served:
-    before = server.refused_logins()
     return Served(
         server.create_user,
         server.set_password,
         server.connect,
-        lambda _: server.refused_logins() - before,
+        server.refused_logins,
         lambda session: int(session.echo("42")),
         redis.AuthenticationError,
     )
@@ -115,18 +114,19 @@ def test_a_new_password_refuses_the_old_at_once_and_sessions_go_on(served: Serve
     assert served.refused(user) == 1
 
 
-def test_counts_are_told_apart_by_user(postgres: EmbeddedPostgres, mariadb: MariaDB) -> None:
-    for served, total in (
-        (of_postgres(postgres), postgres.refused_logins),
-        (of_mariadb(mariadb), mariadb.refused_logins),
+def test_counts_are_told_apart_by_user(postgres: EmbeddedPostgres, mariadb: MariaDB, redis_server: Redis) -> None:
+    for server, served in (
+        (postgres, of_postgres(postgres)),
+        (mariadb, of_mariadb(mariadb)),
+        (redis_server, of_redis(redis_server)),
     ):
         user = fresh_user()
         served.create(user, "one")
         served.create(f"{user}0", "one")
-        before = total()
+        before = server.refused_logins()
         with pytest.raises(served.refusal):
             served.connect(user, "two")
-        assert (served.refused(user), served.refused(f"{user}0"), total() - before) == (1, 0, 1)
+        assert (served.refused(user), served.refused(f"{user}0"), server.refused_logins() - before) == (1, 0, 1)
 
 
 def test_a_refused_postgres_login_used_its_password(postgres: EmbeddedPostgres) -> None:
@@ -239,7 +239,7 @@ def listens(port: int) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_server_ends_with_its_owner_and_leaves_nothing(postgres: EmbeddedPostgres, how: signal.Signals) -> None:
     path = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", OWNER],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.PIPE,
@@ -283,7 +283,7 @@ def test_a_server_that_ends_before_it_is_ready_says_why() -> None:
 
 def test_preparation_that_fails_is_the_end() -> None:
     program = Program("echo no; exit 1", "echo ready; sleep 100")
-    with pytest.raises(RuntimeError, match="(?s)Program ended; it said:.no"), program:
+    with pytest.raises(RuntimeError, match=r"(?s)Program ended; it said:.no"), program:
         pass
 
 

