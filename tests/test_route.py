@@ -98,11 +98,13 @@ def test_every_region_gets_a_turn_within_the_deadline_when_all_are_silent(
 ) -> None:
     one = route(regions, timeout, purpose=purpose)
     now, turns = 0.0, 0
-    while one.verdict(now) is None:
+    while True:
         while leg := one.due(now):
             leg.taken_at = leg.started_at = now
             turns += 1
             assert leg.cap <= POLICY.attempt_cap
+        if one.verdict(now) is not None:
+            break
         later = one.wake_at(now)
         assert now < later <= timeout
         now = later
@@ -188,8 +190,8 @@ def test_when_all_have_failed_the_first_is_asked_once_more_for_a_token() -> None
     fail(one, begin(one, 0), 0)
     assert one.due(0) is None
     assert one.verdict(0) is None
-    assert one.wake_at(0) == POLICY.retry_pause * 1.5
-    again = begin(one, 0.15)
+    assert abs(one.wake_at(0) - POLICY.retry_pause * 1.5) < 1e-9
+    again = begin(one, 0.16)
     assert again.region == "region-0"
     assert one.board.budget.tokens == 9
     fail(one, again, 0.2)

@@ -991,7 +991,9 @@ class EngineMachine(RuleBasedStateMachine):
         told = {leg.region: self.told.get(leg, Fault.REGION) for leg in flight.route.legs}
         if told.get(self.settings.primary_region or "") in (Fault.DENIED, Fault.DELETED):
             return True
-        return all(told.get(region) in REFUSALS for region in self.regions)
+        # A region that is not enabled for the account cannot hold the secret: it has no say.
+        say = [fault for region in self.regions if (fault := told.get(region)) is not Fault.NOT_OFFERED]
+        return bool(say) and all(fault in REFUSALS for fault in say)
 
     def _all_judged(self) -> None:
         for attempt in self._under_way():

@@ -120,8 +120,10 @@ class Engine:
         with self._decide(for_reader=True):
             now = self._runtime.now()
             entry = self.store.find(waiter.query)
-            arrived = flight.secret is not None
-            if entry is not None and (arrived or (now < entry.dead_at and not waiter.forced)):
+            # What is held may be older than what the flight brought, where that may not be held.
+            arrived = entry is not None and flight.secret is not None and entry.ticket >= flight.ticket
+            stands_in = flight.secret is None and not waiter.forced
+            if entry is not None and (arrived or (stands_in and now < entry.dead_at)):
                 if (
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
                 ):  # nobody else need wait so long
@@ -264,7 +266,7 @@ class Engine:
                 self._arrived(flight, outcome, leg.ticket, now)
             if flight is not None:
                 self._loads.advance(flight, now, act)
-            self._loads.pass_time(now, act)
+            self._loads.advance_waiting(now, act)
 
     def prepare(self, region: str) -> None:
         """Makes a region's client before it is needed; what that fails with is told when it is."""
@@ -351,6 +353,7 @@ class Engine:
     def _arrived(self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float) -> None:
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         if flight is not None and not flight.over:
+            flight.ticket = ticket
             # A reader gets what stands afterwards: the answer to a later request may have been here first.
             flight.secrets = {query: (entry.secret if entry else secrets[query]) for query, entry in held.items()}
 

@@ -26,6 +26,8 @@ class Flight:
     wake_at: float = float("-inf")
     """When time by itself changes something next."""
     secrets: dict[Query, Secret] | None = None
+    ticket: int = 0
+    """The number of the request that brought them."""
     verdict: Verdict | None = None
     _wakes: list[Callable[[], None]] = field(default_factory=list)
 

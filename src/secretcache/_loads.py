@@ -106,7 +106,12 @@ class Loads:
         """Moves on everything whose time has come, whoever looks: what everybody left is judged all the same."""
         for leg in [one for one in self._taken if one.reach_cap(now)]:
             self._judge(leg, leg.failure, now)
-        for flight in [one for one in self.open if one.wake_at <= now]:
+        for flight in [one for one in self.open if one.wake_at <= now or not one.route.asks]:
+            self.advance(flight, now, act)
+
+    def advance_waiting(self, now: float, act: Actions) -> None:
+        """Lets the flights that wait for a region look again: one may have come back."""
+        for flight in [one for one in self.open if not one.route.asks]:
             self.advance(flight, now, act)
 
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
@@ -190,16 +195,13 @@ class Loads:
             lane.close()
 
     def _judge(self, leg: Leg, failure: Failure | None, now: float, flight: Flight | None = None) -> None:
-        """Tells the board what came of an attempt, and lets those who wait for a region look again."""
+        """Tells the board what came of an attempt."""
         self.board.count(leg.region, "answers" if failure is None else "failures")
         if leg.started_at is None:
             self.board.give_back(leg.region, leg.permit)
         else:
             query = flight.route.query if flight is not None and len(flight.queries) == 1 else None
             self.board.record(leg.region, query, failure, now, sent_at=leg.started_at, permit=leg.permit)
-        for waiting in self.open:
-            if not waiting.route.asks:
-                waiting.wake_at = now
 
     def _dispatch(self, flight: Flight, leg: Leg, now: float, act: Actions) -> None:
         engine = self._owner()
