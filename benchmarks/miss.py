@@ -21,6 +21,7 @@ from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -34,7 +35,7 @@ WARM_UP = 100
 def main() -> None:
     print(f"Python {platform.python_version()} on {platform.machine()}, {platform.system()}; {READS} reads each\n")
     with served() as url:
-        client = tagged_session(OSAKA).create_client("secretsmanager", region_name=OSAKA, endpoint_url=url)
+        client: Any = tagged_session(OSAKA).create_client("secretsmanager", region_name=OSAKA, endpoint_url=url)
         with make_cache(url, max_entries=READS) as cache, ThreadPoolExecutor(1) as pool:
             ids = (f"cold/{number}" for number in count())
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from fault_kinds import KINDS, Endpoint, Kind, Site
 from secretcache import SecretCache, SecretCacheError
 from secretcache._demo.embedded import EmbeddedSecretsManager
+from secretcache._regions.policy import RegionPolicy
 from secretcache._transport import Fault
 from support import OSAKA, REGIONS, TOKYO
 
@@ -142,12 +143,22 @@ class Bench:
             for region in REGIONS:
                 assert self._cache._engine._transport.prepare(region) is None
             if self._cell.warm:
-                self._held = self._cache.get("secret/0")
+                self._held = self._warm_up()
             yield self
         finally:
             for endpoint in self._endpoints.values():
                 endpoint.close()
             self._cache.close()
+
+    def _warm_up(self) -> Secret:
+        """The value, from the first region, which is not suspect: on a noisy machine it may be for 5 s."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            secret = self._cache.get("secret/0")
+            if secret.region == OSAKA and not self._cache.region_health()[OSAKA].suspect_seconds:
+                return secret
+            assert time.monotonic() < deadline, f"{self._cell}: the first region does not answer"
+            time.sleep(0.1)
 
     def read_all(self) -> Result:
         before = {region: health.calls for region, health in self._cache.region_health().items()}
@@ -221,7 +232,7 @@ def _of_the_calls(result: Result) -> Iterable[str]:
     most = len(REGIONS) + 1 + (cell.kind.meaning is Fault.IDENTITY)
     if sum(calls.values()) > most:
         yield f"{sum(calls.values())} calls rather than {most} at most"
-    if cell.where == "second" and calls[TOKYO]:
+    if cell.where == "second" and calls[TOKYO] and result.reads[0].seconds < RegionPolicy().hedge_after:
         yield "the second region was asked though the first had answered"
     if calls[OSAKA] < 1:
         yield "the first region was not asked"
@@ -263,7 +274,9 @@ def _stays_away(result: Result) -> bool:
 def _of_the_open_breaker(result: Result) -> Iterable[str]:
     if result.reads[-1].calls[OSAKA] > result.reads[-2].calls[OSAKA]:
         yield "a region was asked a fourth time after three failures"
-    if result.health[OSAKA].state == "closed":
+    # On a machine so busy that a read takes half a second the region is suspect, and not asked three times.
+    suspect = any(read.seconds >= RegionPolicy().hedge_after for read in result.reads)
+    if result.health[OSAKA].state == "closed" and not (suspect and result.charged(OSAKA) < _NEXT_COLD):
         yield "three failures did not open the breaker"
 
 

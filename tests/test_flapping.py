@@ -111,7 +111,7 @@ def read(house: House, clock: Clock, secret_id: str) -> tuple[Secret, float]:
 
 @pytest.mark.parametrize(("silent", "longest"), [(False, 0.0), (True, POLICY.hedge_after)], ids=["fails", "silent"])
 def test_a_flapping_region_takes_the_reads_along_a_few_times_at_most(
-    house: House, silent: bool, longest: float
+    house: House, *, silent: bool, longest: float
 ) -> None:
     clock = Clock(house, Flapping(house, silent=silent))
     answered: list[str] = []

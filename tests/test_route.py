@@ -62,12 +62,27 @@ def test_an_attempt_no_thread_has_taken_up_is_not_judged_and_nobody_looks_in_vai
     one = route()
     leg = one.due(0)
     assert leg is not None
-    assert one.wake_at(0) == 2.5
+    assert one.wake_at(0) == POLICY.hedge_after, "it may be sent by then, and silent soon"
+    assert one.wake_at(0.5) == 2.5
     assert one.due(2.5) is not None, "the next region's turn comes all the same"
     assert not leg.reach_cap(4)
     assert one.wake_at(4) == 5, "not a moment that has passed"
     assert one.verdict(4.9) is None
     assert one.verdict(5) is not None
+
+
+def test_silence_is_noticed_by_those_who_looked_before_the_request_was_sent() -> None:
+    one = route()
+    leg = one.due(0)
+    assert leg is not None
+    assert one.wake_at(0) == 0.5
+    leg.taken_at = 0.1
+    assert one.wake_at(0.5) == 1.0, "its client is being made"
+    leg.started_at = 0.9
+    assert one.wake_at(1.0) == 1.4
+    assert one.due(1.4) is None
+    assert leg.silent
+    assert one.board.choose(one.regions, QUERY, 1.4, avoid_suspects=True) == "region-1"
 
 
 def test_a_client_that_is_not_made_in_time_says_nothing_of_its_region() -> None:

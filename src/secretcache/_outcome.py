@@ -30,12 +30,14 @@ __all__ = ["error_for", "made_again"]
 
 def error_for(query: Query, verdict: Verdict, now: float, host: Callable[[str], str]) -> SecretCacheError:
     """The error of a read that ends without a value, its cause in place."""
+    decisive = verdict.decisive
     attempts = tuple(_told(leg, now, host(leg.region)) for leg in verdict.legs)
     attempts += tuple(Attempt(region, host(region), str(why), 0.0) for region, why in verdict.unasked)
+    if verdict.fault is Fault.CALLER:  # told by one region; a hedge may be under way in another
+        attempts = tuple(_told(leg, now, host(leg.region)) for leg in verdict.legs if leg.failure is decisive)
     error = _ERRORS.get(verdict.fault, _unavailable)(query, attempts)
     if isinstance(error, SecretUnavailableError):
         error.retry_after = verdict.retry_after
-    decisive = verdict.decisive
     error.__cause__ = decisive.cause if decisive else None
     return error
 
@@ -92,7 +94,7 @@ def _identity(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
 
 
 def _caller(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
-    return ConfigurationError(f"the request for secret {query} could not be made: {_list(attempts[-1:])}")
+    return ConfigurationError(f"the request for secret {query} could not be made: {_list(attempts)}")
 
 
 def _unavailable(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:

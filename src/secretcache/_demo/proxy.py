@@ -108,7 +108,8 @@ class FaultProxy:
         self._wake.send(b"\0")
         acceptor.join(_JOIN_SECONDS)
         self._end_connections()
-        for owned in (self._selector, self._socket, self._wake, self._woken, *self._queued):
+        self._selector.close()
+        for owned in (self._socket, self._wake, self._woken, *self._queued):
             owned.close()
 
     @property

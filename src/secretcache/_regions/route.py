@@ -284,6 +284,12 @@ class Route:
     def _silent_at(self, leg: Leg) -> float:
         return _INFINITY if leg.started_at is None else leg.started_at + self.board.policy.hedge_after
 
+    def _look_for_silence_at(self, leg: Leg, now: float) -> float:
+        # A thread that sends a request wakes nobody: who looks before it is sent has to look again.
+        if leg.started_at is not None:
+            return self._silent_at(leg)
+        return (leg.wanted_at if leg.taken_at is None else now) + self.board.policy.hedge_after
+
     def _prepare_at(self) -> float:
         return self.legs[0].wanted_at + self.board.policy.prepare_after
 
@@ -291,7 +297,7 @@ class Route:
         """When time by itself changes something next: always later than now, before the deadline."""
         running = self._running()
         moments = [leg.look_at for leg in running]
-        moments += [self._silent_at(leg) for leg in running if not leg.silent]
+        moments += [self._look_for_silence_at(leg, now) for leg in running if not leg.silent]
         if self._left():
             moments += [moment for leg in running for moment in (leg.patience_at, self._turn_over_at(leg))]
         if self._hedges_at_all() and not self._prepared and running:
