@@ -23,7 +23,10 @@ if TYPE_CHECKING:
         SecretNotFoundError,
         SecretUnavailableError,
     )
+    from secretcache._events import Event, Handle
+    from secretcache._hooks import RotationEvent
     from secretcache._prefetch import PrefetchResult
+    from secretcache._regions.health import RegionHealth
     from secretcache._secret import Secret
     from secretcache._stats import CacheStats, RegionStats
     from secretcache._version import __version__
@@ -34,8 +37,12 @@ __all__ = [
     "CacheStats",
     "ConfigurationError",
     "CredentialsError",
+    "Event",
+    "Handle",
     "PrefetchResult",
+    "RegionHealth",
     "RegionStats",
+    "RotationEvent",
     "Secret",
     "SecretAccessDeniedError",
     "SecretCache",
@@ -54,7 +61,10 @@ _ROOMS = {
     "_cache": ("SecretCache",),
     "_default": ("default_cache", "set_default_cache"),
     "_errors": tuple(name for name in __all__ if name == "Attempt" or name.endswith("Error")),
+    "_events": ("Event", "Handle"),
+    "_hooks": ("RotationEvent",),
     "_prefetch": ("PrefetchResult",),
+    "_regions.health": ("RegionHealth",),
     "_secret": ("Secret",),
     "_stats": ("CacheStats", "RegionStats"),
     "_version": ("__version__",),

@@ -6,13 +6,15 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from secretcache._engine import Engine
-from secretcache._errors import ConfigurationError
+from secretcache._errors import ConfigurationError, SecretNotFoundError
+from secretcache._events import Handle
 from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
+from secretcache._rotations import PREVIOUS
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
 from secretcache._settings import (
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
-    from secretcache._events import Event, Handle
+    from secretcache._events import Event
     from secretcache._flight import Waiter
+    from secretcache._hooks import RotationEvent
     from secretcache._regions.health import RegionHealth
     from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     from secretcache._transport import Transport
 
 __all__ = ["SecretCache"]
+
+_HookT = TypeVar("_HookT", bound="Callable[[RotationEvent], object]")
+_PAIR_TRIES = 4
+"""A secret does not rotate so often: after that the pair is as consistent as its regions show it."""
 
 
 class _Ask(NamedTuple):
@@ -53,6 +60,7 @@ class _Ask(NamedTuple):
     version_id: str | None
     timeout: float | None
     forced: bool = False
+    newer_than: str | None = None
 
 
 class SecretCache:
@@ -193,19 +201,79 @@ class SecretCache:
         held = self._held(key)
         return held or await self._aread(_Ask(key, secret_id, version_stage, version_id, timeout))
 
-    def refresh(self, secret_id: str) -> Secret:
+    def get_pair(self, secret_id: str) -> tuple[Secret, Secret | None]:
+        """AWSCURRENT and AWSPREVIOUS, consistent with one another, for those who verify signatures and tokens.
+
+        Two lookups in memory where both are fresh and the previous was read after the current version was accepted;
+        else it is read again, from the primary first. Each read may take `timeout` seconds.
+
+        Returns:
+            Both; None in place of a previous version that no region has.
+
+        Raises:
+            SecretCacheError: as `get`, of either stage.
+        """
+        for _ in range(_PAIR_TRIES):
+            current = self.get(secret_id)
+            previous = self._previous(secret_id, current)
+            if self._held_version(secret_id) in (current.version_id, None):
+                break
+        return current, previous
+
+    def refresh(self, secret_id: str, *, newer_than: str | None = None) -> Secret:
         """The current value, from a request that is sent after this call.
 
         Readers meanwhile get the value held. Waits for `timeout` at most. A remembered refusal is forgotten.
 
+        Args:
+            secret_id: the secret's name, or its partial or full ARN in any listed region.
+            newer_than: the id of a version that does not work (any more). If the cache holds another one, that is
+                returned with no request at all. Otherwise the primary is asked, or every region until one shows
+                another version; requests are shared by all who ask and spaced 1 s apart, waiting within `timeout`; the
+                current value is returned even if it is still that version.
+
         Raises:
             SecretCacheError: as `get`; never an older value instead. The value held stays, unless access was revoked.
         """
-        return self._read(_Ask(secret_id, secret_id, None, None, None, forced=True))
+        _check_text("newer_than", newer_than)
+        return self._read(_Ask(secret_id, secret_id, None, None, None, forced=True, newer_than=newer_than))
 
-    async def arefresh(self, secret_id: str) -> Secret:
+    async def arefresh(self, secret_id: str, *, newer_than: str | None = None) -> Secret:
         """`refresh` for asyncio."""
-        return await self._aread(_Ask(secret_id, secret_id, None, None, None, forced=True))
+        _check_text("newer_than", newer_than)
+        return await self._aread(_Ask(secret_id, secret_id, None, None, None, forced=True, newer_than=newer_than))
+
+    def on_rotation(self, secret_id: str) -> Callable[[_HookT], _HookT]:
+        """Decorates a hook: `add_rotation_hook` for a function that is there as long as the cache."""
+
+        def register(hook: _HookT) -> _HookT:
+            self.add_rotation_hook(secret_id, hook)
+            return hook
+
+        return register
+
+    def add_rotation_hook(self, secret_id: str, hook: Callable[[RotationEvent], object]) -> Handle:
+        """Calls `hook(RotationEvent)` once for each accepted change of the secret's AWSCURRENT.
+
+        In their order, outside every lock, after `get()` returns the new value. A first load is no change, nor is a
+        region switch or a lagging replica; a rollback is one. In background mode each hook has a worker thread of its
+        own, and a rotation is noticed within `ttl` even if nobody reads the secret; in `on_access` mode hooks run
+        before the read that noticed returns. A hook may use the cache. What it raises is logged and changes nothing.
+
+        Args:
+            secret_id: the secret's name, or its partial or full ARN in any listed region.
+            hook: a function, or a coroutine function registered from within the event loop that it is to run in. A
+                bound method is held weakly: the hooks of collected owners go away.
+
+        Returns:
+            A handle; its `cancel()` ends the registration.
+
+        Raises:
+            ConfigurationError: an argument is not sound.
+            CacheClosedError: the cache was closed.
+        """
+        secret = parse_secret_id(secret_id, self._settings.regions)
+        return Handle(self._current().subscribe(secret_id, secret, hook))
 
     def invalidate(self, secret_id: str) -> None:
         """Forgets a secret, all its stages and versions, and what was remembered of a refusal.
@@ -327,7 +395,69 @@ class SecretCache:
     def _begin(self, ask: _Ask, wake: Callable[[], None]) -> tuple[Engine, Secret | Waiter]:
         engine, seconds = self._current(), self._seconds(ask.timeout)
         query = self._query(ask.secret_id, ask.stage, ask.version_id)
-        return engine, engine.begin(ask.key, query, seconds, wake, forced=ask.forced)
+        return engine, engine.begin(
+            ask.key, query, seconds, wake, forced=ask.forced, newer_than=ask.newer_than
+        )
+
+    def _previous(self, secret_id: str, current: Secret) -> Secret | None:
+        entry, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        expected = lineage.previous if lineage is not None else None
+        try:
+            previous = self.get(secret_id, version_stage=PREVIOUS)
+            fitting = previous.version_id == expected or (
+                expected is None
+                and previous.version_id != current.version_id
+                and (entry is None or previous.requested_at >= entry.since_at)
+            )
+            return previous if fitting else self._fresh(secret_id, stage=PREVIOUS, timeout=self._settings.timeout)
+        except SecretNotFoundError:
+            return None
+
+    def _fresh(
+        self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float
+    ) -> Secret:
+        """A stage's value from a request sent after this call, from the primary first where it is known."""
+        wait = ThreadWait(self._runtime)
+        engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
+        if isinstance(begun, Secret):
+            return begun
+        wait.until_over(engine, begun)
+        return engine.conclude(begun)
+
+    async def _afresh(
+        self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float
+    ) -> Secret:
+        """`_fresh` for asyncio."""
+        wait = TaskWait(self._runtime)
+        engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
+        if isinstance(begun, Secret):
+            return begun
+        await wait.until_over(engine, begun)
+        return engine.conclude(begun)
+
+    def _begin_fresh(
+        self, secret_id: str, stage: str, newer_than: str | None, timeout: float, wake: Callable[[], None]
+    ) -> tuple[Engine, Secret | Waiter]:
+        engine, query = self._current(), self._query(secret_id, stage, None)
+        if newer_than is not None:
+            return engine, engine.begin(None, query, timeout, wake, forced=True, newer_than=newer_than)
+        return engine, engine.begin_afresh(query, timeout, wake)
+
+    def _held_version(self, secret_id: str) -> str | None:
+        """The version that AWSCURRENT has, as far as is known without a request."""
+        entry, _ = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        return entry.secret.version_id if entry is not None else None
+
+    def _moves(self, secret_id: str) -> int:
+        """How often AWSCURRENT was seen to move in this process."""
+        _, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        return lineage.moves if lineage is not None else 0
+
+    def _emit(self, event: Event) -> None:
+        """Tells an event that happened outside of the engine."""
+        bulletin = self._current().bulletin
+        bulletin.post((event,))
+        bulletin.tell()
 
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
@@ -376,12 +506,16 @@ class SecretCache:
         self._hot, self._engine = engine.store.hot, engine
 
     def _query(self, secret_id: str, stage: str | None, version_id: str | None) -> Query:
-        for argument, value in (("version_stage", stage), ("version_id", version_id)):
-            if value is not None and (not isinstance(value, str) or not value):
-                raise ConfigurationError(f"{argument} must be a text of one character or more, or None, got {value!r}")
+        _check_text("version_stage", stage)
+        _check_text("version_id", version_id)
         secret = parse_secret_id(secret_id, self._settings.regions)
         return Query(secret, stage if stage or version_id else CURRENT, version_id)
 
 
 def _key(secret_id: str, stage: str | None, version_id: str | None) -> HotKey:
     return secret_id if stage is None and version_id is None else (secret_id, stage, version_id)
+
+
+def _check_text(argument: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigurationError(f"{argument} must be a text of one character or more, or None, got {value!r}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import weakref
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import cachetools
 
-from secretcache._errors import CacheClosedError, SecretCacheError
+from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError
 from secretcache._events import Bulletin
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
@@ -20,6 +21,7 @@ from secretcache._outcome import error_for, made_again
 from secretcache._refresher import Refresher
 from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route, Verdict
+from secretcache._rotations import Rotations, ask_primary
 from secretcache._secret import Lifetime, Secret
 from secretcache._stats import CacheStats
 from secretcache._store import Entry, HotKey, Store
@@ -29,6 +31,8 @@ from secretcache._versions import is_of, read_answer, read_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from secretcache._hooks import RotationEvent, Subscription
+    from secretcache._lineage import Lineage
     from secretcache._regions.health import RegionHealth
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
@@ -56,9 +60,11 @@ class Engine:
         self._lifetime = Lifetime(runtime.now, settings.ttl)
         self._lifetime_by_id = Lifetime(runtime.now, max(settings.ttl, settings.max_stale))
         self._freshness = Freshness(settings.ttl, settings.max_stale, background, settings.timeout, runtime.random)
-        self.store = Store(self._freshness, settings.max_entries, settings.regions)
+        self.store = Store(self._freshness, settings.max_entries, settings.regions, settings.primary_region)
         self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
         self.bulletin = Bulletin(runtime.now)
+        learn = partial(_learn, weakref.ref(self))
+        self.rotations = Rotations(settings, runtime, self.store, self._loads, self._freshness, learn)
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
         self._refresher = Refresher(weakref.ref(self), runtime) if background else None
         self.lock = runtime.lock()
@@ -71,12 +77,20 @@ class Engine:
 
     # Each of the following is one step of a reader: it decides under the lock and acts after it.
 
-    def begin(
-        self, key: HotKey | None, query: Query, timeout: float, wake: Callable[[], None], *, forced: bool = False
+    def begin(  # noqa: PLR0913 - what sets one question apart from another
+        self,
+        key: HotKey | None,
+        query: Query,
+        timeout: float,
+        wake: Callable[[], None],
+        *,
+        forced: bool = False,
+        newer_than: str | None = None,
     ) -> Secret | Waiter:
         """The value, if it may be served as it is; else a part in the flight that will bring it.
 
-        Forced: only the answer to a request that is still to be sent will do.
+        Forced: only the answer to a request that is still to be sent will do, from the primary first. `newer_than`:
+        or another version than this, if it is held already.
 
         Raises:
             SecretCacheError: the refusal of every region, as long as it is remembered.
@@ -86,18 +100,21 @@ class Engine:
             entry = self.store.find(query)
             if entry is not None and now < entry.serve_until and not forced:
                 return self._hit(key, entry, now)
+            if entry is not None and newer_than not in (None, entry.secret.version_id) and now < entry.dead_at:
+                return self._hit(key, entry, now)
             asked = self._canonical(query)
             if forced:
                 self._negatives.pop(asked, None)
+                self._loads.board.forget(asked)
             refusal = self._refusal(asked, now)
             if refusal is None:
                 self._wake_background(act)
                 self._probe_beside(asked, now, act)
-                joined = self._join(entry, asked, now, timeout, forced=forced)
+                joined = self._join(entry, asked, now, timeout, forced=forced, newer_than=newer_than)
                 if joined is None and entry is not None:
                     return self._hit(key, entry, now)
                 if joined is not None:
-                    waiter = Waiter(key, query, *joined, wake, forced)
+                    waiter = Waiter(key, query, *joined, wake, forced, patient=newer_than is not None)
                     waiter.flight.join(wake)
                     self._waits += 1
                     self._loads.advance(waiter.flight, now, act)
@@ -116,13 +133,14 @@ class Engine:
 
     def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
+        self.rotations.hooks.run()
         flight = waiter.flight
         with self._decide(for_reader=True):
             now = self._runtime.now()
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
             arrived = entry is not None and flight.secret is not None and entry.ticket >= flight.ticket
-            stands_in = flight.secret is None and not waiter.forced
+            stands_in = flight.secret is None and (not waiter.forced or (waiter.patient and not flight.sent))
             if entry is not None and (arrived or (stands_in and now < entry.dead_at)):
                 if (
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
@@ -148,6 +166,50 @@ class Engine:
             # All of them: another id of the same secret may have been refused.
             self._negatives.clear()
             self._loads.board.forget_all()
+
+    def begin_afresh(self, query: Query, timeout: float, wake: Callable[[], None]) -> Waiter:
+        """A part in a new flight, from the primary first, whatever was remembered of a refusal."""
+        with self._decide(for_reader=True) as act:
+            now, asked = self._runtime.now(), self._canonical(query)
+            self._negatives.pop(asked, None)
+            flight = self.rotations.begin_afresh(asked, now, timeout)
+            flight.join(wake)
+            self._waits += 1
+            self._loads.advance(flight, now, act)
+            return Waiter(None, query, flight, now + timeout, wake, forced=True)
+
+    def subscribe(
+        self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]
+    ) -> Callable[[], None]:
+        """Registers a rotation hook; returns what ends that."""
+        with self._decide(for_reader=True) as act:
+            if len(self.store.pins) >= self._settings.max_entries - 1 and secret not in self.store.pins:
+                raise ConfigurationError(
+                    f"max_entries={self._settings.max_entries} leaves no room: "
+                    "it must be greater by two than the number of secrets with a rotation hook"
+                )
+            subscription = self.rotations.subscribe(secret_id, secret, hook)
+            self._wake_background(act, nudge=True)
+        return partial(self._unsubscribe, subscription)
+
+    def _unsubscribe(self, subscription: Subscription) -> None:
+        with self._decide():
+            self.rotations.cancel(subscription)
+
+    def learned(self, entry: Entry, region: str) -> None:
+        """DescribeSecret has told which region is a secret's primary."""
+        with self._decide() as act:
+            if region in self._settings.regions:
+                self.store.learn_primary(entry, region)
+                lineage = entry.record.lineage
+                if lineage is not None and lineage.lags:
+                    entry.refresh_at = min(entry.refresh_at, self._runtime.now())
+                    self._wake_background(act, nudge=True)
+
+    def current(self, secret: SecretId) -> tuple[Entry | None, Lineage | None]:
+        """What is held of a secret's current version, and what is known of those before it."""
+        with self._decide(for_reader=True):
+            return self.store.find(Query(secret)), self.store.lineage_of(secret)
 
     def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new batch of at most twenty."""
@@ -195,6 +257,8 @@ class Engine:
         engine = Engine(self._settings, runtime, transport, self._policy)
         engine.closed = self.closed
         engine.bulletin.heirs(self.bulletin)
+        engine.rotations.hooks.inherit(self.rotations.hooks)
+        engine.store.pins = self.store.pins
         engine._loads.ticket = self._loads.ticket
         if with_values:
             engine.store.adopt(self.store)
@@ -216,6 +280,7 @@ class Engine:
             self.closed = True
             wakes = [*self._paused, *(wake for flight in self._loads.open for wake in flight.waiters())]
             self._loads.close()
+            self.rotations.hooks.close()
             self.store.clear()
             self._negatives.clear()
         for wake in wakes:
@@ -239,7 +304,12 @@ class Engine:
                 self._probe(region, self._query(entry), now, act)
             later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
             probe_at = self._loads.board.next_probe_at(now) if len(self.store) else float("inf")
-            moments = [probe_at, self._loads.cap_at(), *(flight.wake_at for flight in self._loads.open)]
+            moments = [
+                self.rotations.load_hooked(now, act),
+                probe_at,
+                self._loads.cap_at(),
+                *(flight.wake_at for flight in self._loads.open),
+            ]
             self._look_at = max(now + _PAUSE, min([*later, *moments], default=float("inf")))
             return self._look_at
 
@@ -263,7 +333,7 @@ class Engine:
             if self.closed:
                 return
             if failure is None and not isinstance(outcome, Failure):
-                self._arrived(flight, outcome, leg.ticket, now)
+                self._arrived(flight, outcome, leg.ticket, now, act)
             if flight is not None:
                 self._loads.advance(flight, now, act)
             self._loads.advance_waiting(now, act)
@@ -282,14 +352,19 @@ class Engine:
         return _Step(self, for_reader)
 
     def _refresh_due(self, now: float, act: Actions) -> None:
-        due = sorted((one for one in self.store.entries() if self._freshness.is_due(one, now)), key=_refresh_at)
+        due = sorted((one for one in self.store.entries() if self._is_due(one, now)), key=_refresh_at)
         for entry in due:
             if sum(flight.background for flight in self._loads.open) >= _REFRESHES:
                 return
             query = self._query(entry)
             if self._loads.joinable(query, now) is None:
-                flight = self._loads.begin((query,), now, self._settings.timeout, Purpose.REFRESH)
+                flight = self.rotations.begin(query, now, self._settings.timeout, Purpose.REFRESH)
                 self._loads.advance(flight, now, act)
+
+    def _is_due(self, entry: Entry, now: float) -> bool:
+        if entry.refresh_at > now:
+            return False
+        return self._freshness.is_due(entry, now, pinned=entry.is_current and self.store.is_pinned(entry))
 
     def _read_last(self) -> Entry | None:
         """What a probe asks for: the current version that was read last."""
@@ -306,7 +381,7 @@ class Engine:
     def _probe(self, region: str, query: Query, now: float, act: Actions) -> None:
         permit = self._loads.board.probe(region, now)
         flight = self._loads.begin(
-            (query,), now, self._settings.timeout, Purpose.PROBE, regions=(region,), permit=permit
+            (query,), now, self._settings.timeout, Purpose.PROBE, regions=(region,), permit=permit, joinable=False
         )
         self._loads.advance(flight, now, act)
 
@@ -327,13 +402,15 @@ class Engine:
         return negative.verdict if negative is not None and now < negative.until else None
 
     def _join(
-        self, entry: Entry | None, query: Query, now: float, timeout: float, *, forced: bool
+        self, entry: Entry | None, query: Query, now: float, timeout: float, *, forced: bool, newer_than: str | None
     ) -> tuple[Flight, float] | None:
         """The flight to wait for and until when; None: the old value does, while somebody else asks for a new one."""
+        if newer_than is not None:
+            return self.rotations.begin_newer(query, newer_than, now, timeout), now + timeout
         if entry is None or now >= entry.dead_at or forced:
             flight = self._loads.unsent(query, now) if forced else self._loads.joinable(query, now)
             purpose = Purpose.FORCED if forced else Purpose.COLD
-            return flight or self._loads.begin((query,), now, timeout, purpose), now + timeout
+            return flight or self.rotations.begin(query, now, timeout, purpose), now + timeout
         flight = self._loads.under_way(query, now)
         waits = self._freshness.must_wait(entry, now)
         if flight is not None:
@@ -343,19 +420,36 @@ class Engine:
         if self._settings.refresh == "background" and now < self._freshness.stale_at(entry):
             self._freshness.lend(entry, self._freshness.stale_at(entry))
             return None
-        flight = self._loads.begin((query,), now, timeout, Purpose.REVALIDATE)
+        flight = self.rotations.begin(query, now, timeout, Purpose.REVALIDATE)
         if not waits:
             self._freshness.lend(entry, flight.route.deadline)
         # In trouble that is known already, the background's retry is late: this reader begins it, and does not wait.
         begins_only = self._settings.refresh == "background" and not waits
         return flight, now if begins_only else now + timeout
 
-    def _arrived(self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float) -> None:
+    def _arrived(  # noqa: PLR0913, PLR0917 - one fact each
+        self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float, act: Actions
+    ) -> None:
+        self.store.outdated = False
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
-        if flight is not None and not flight.over:
-            flight.ticket = ticket
-            # A reader gets what stands afterwards: the answer to a later request may have been here first.
-            flight.secrets = {query: (entry.secret if entry else secrets[query]) for query, entry in held.items()}
+        self.rotations.arrived(secrets, now, act)
+        if flight is None or flight.over:
+            return
+        # A reader gets what stands afterwards: the answer to a later request may have been here first.
+        found = {query: self._answer(flight, entry, secrets[query]) for query, entry in held.items()}
+        secret = secrets.get(flight.query)
+        single = len(flight.queries) == 1 and secret is not None
+        if not single or secret is None or self.rotations.will_do(flight, secret, outdated=self.store.outdated):
+            flight.ticket, flight.secrets = ticket, found
+        else:
+            flight.route.content = True
+            flight.fallback = flight.fallback or (ticket, found)
+
+    @staticmethod
+    def _answer(flight: Flight, entry: Entry | None, brought: Secret) -> Secret:
+        """What a flight's readers get: what is held, but for those to whom it is of no use."""
+        wanted = flight.newer_than is not None and brought.version_id != flight.newer_than
+        return brought if entry is None or wanted else entry.secret
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         negative = self._negatives.get(query)
@@ -364,8 +458,11 @@ class Engine:
         return self.store.put(query, secret, ticket, now)
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
-        for query in flight.secrets or ():
+        for query, secret in (flight.secrets or {}).items():
             self._negatives.pop(query, None)
+            if flight.fallback is not None and self.store.find(query) is None:  # outdated, but all there is
+                self.store.put(query, secret, flight.ticket, now, last_resort=True)
+                self.rotations.arrived({query: secret}, now, act)
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
         if flight.verdict is not None and single:
             self._failed(flight, flight.verdict, now)
@@ -424,6 +521,14 @@ class _Step:
                 do()
         if engine.bulletin.waiting:
             engine.bulletin.tell()
+
+
+def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
+    """What a lane's thread does to learn a secret's primary region, once."""
+    engine = owner()
+    if engine is not None and not engine.closed:
+        query = Query(engine.store.asked_as(entry.record))
+        engine.learned(entry, ask_primary(engine._transport, query, region))  # noqa: SLF001
 
 
 def _refresh_at(entry: Entry) -> float:

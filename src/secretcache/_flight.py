@@ -29,6 +29,10 @@ class Flight:
     ticket: int = 0
     """The number of the request that brought them."""
     verdict: Verdict | None = None
+    newer_than: str | None = None
+    """The version that its readers have already: a region that still shows it does not end the flight."""
+    fallback: tuple[int, dict[Query, Secret]] | None = None
+    """An answer, with its request's number, that will do if no region gives a better one."""
     _wakes: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -83,3 +87,5 @@ class Waiter:
     wake: Callable[[], None]
     forced: bool
     """Whether only the answer to this flight will do."""
+    patient: bool = False
+    """Whether, forced as it is, the value held will do if this flight's time has not come when the reader's is over."""

@@ -17,6 +17,8 @@ _AHEAD = (0.7, 0.9)
 """The part of `ttl` at which a refresh begins, at random in between: a fleet does not refresh in step."""
 _RETRY = (5.0, 60.0)
 _NEGATIVE = (10.0, 60.0)
+_RECHECKS = (1.0, 2.0, 4.0)
+"""Seconds after which a lagging region's older version has the primary asked."""
 _REFUSED_STANDS_IN = 3600.0
 """Seconds that a value stands in after some, but not all, regions have said missing, deleted or denied."""
 _IDLE_AFTER = 3600.0
@@ -70,6 +72,16 @@ class Freshness:
         until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at
         entry.serve_until = min(until, entry.dead_at)
 
+    def recheck(self, entry: Entry, now: float, times: int) -> None:
+        """Sets an entry's times after an answer that did not show its version: asked again after 1, 2, 4 s."""
+        if times > len(_RECHECKS):
+            self.postpone(entry, now, refused=False)
+            return
+        entry.refresh_at = now + _RECHECKS[times - 1]
+        entry.failures = max(1, entry.failures)
+        until = entry.refresh_at + (self.takeover if self.background else 0.0)
+        entry.serve_until = min(max(entry.serve_until, until), entry.dead_at)
+
     def lend(self, entry: Entry, until: float) -> None:
         """Lets everybody else have the value at the speed of a hit while one reader or thread asks for a new one."""
         entry.serve_until = max(entry.serve_until, min(until, entry.dead_at))
@@ -78,9 +90,10 @@ class Freshness:
         """Whether a reader waits for a load under way: past `ttl`, unless the regions are known to be in trouble."""
         return now >= self.stale_at(entry) and not entry.failures
 
-    def is_due(self, entry: Entry, now: float) -> bool:
-        """Whether the background should ask for it now."""
-        return entry.refresh_at <= now < entry.last_read + min(_IDLE_AFTER, _IDLE_TTLS * self.ttl)
+    def is_due(self, entry: Entry, now: float, *, pinned: bool = False) -> bool:
+        """Whether the background should ask for it now. Pinned, it is never idle: somebody waits for its rotation."""
+        idle = not pinned and now >= entry.last_read + min(_IDLE_AFTER, _IDLE_TTLS * self.ttl)
+        return entry.refresh_at <= now and not idle
 
     @staticmethod
     def negative(before: Negative | None, verdict: Verdict, ticket: int, now: float) -> Negative:

@@ -78,20 +78,41 @@ class Loads:
         purpose: Purpose,
         *,
         regions: Sequence[str] | None = None,
+        primary: str = "",
         permit: Permit | None = None,
+        not_before: float | None = None,
+        joinable: bool = True,
     ) -> Flight:
         """A new load, which takes the place of the one that could be joined until now."""
-        budget = max(self._settings.timeout, timeout)
-        primary = self._settings.primary_region or ""
+        sent_at = now if not_before is None else not_before
+        deadline = sent_at + max(self._settings.timeout, timeout)
         where = self._settings.regions if regions is None else regions
         route = Route(
-            where, self.board, queries[0], purpose, now, now + budget, now + timeout, primary=primary, permit=permit
+            where,
+            self.board,
+            queries[0],
+            purpose,
+            sent_at,
+            deadline,
+            now + timeout,
+            primary=primary,
+            permit=permit,
+            not_before=sent_at,
         )
         flight = Flight(queries, route)
         self.open.add(flight)
-        if len(queries) == 1 and purpose is not Purpose.PROBE:
+        if len(queries) == 1 and joinable:
             self._joinable[flight.query] = flight
         return flight
+
+    def describe(self, job: Callable[[str], None], query: Query, now: float, act: Actions) -> None:
+        """Has a region asked, in its lane, which one is a secret's primary."""
+        region = self.board.choose(self._settings.regions, query, now, avoid_suspects=True)
+        if region is not None:
+            act.append(partial(self._run_in_lane, region, partial(job, region)))
+
+    def _run_in_lane(self, region: str, job: Callable[[], None]) -> None:
+        self._lanes[region].submit(job)
 
     def bar(self, secret: SecretId) -> None:
         """Lets nobody join the loads of a secret any more: what they bring may be out of date.
@@ -121,8 +142,10 @@ class Loads:
             self._dispatch(flight, next_leg, now, act)
         if not flight.over:
             if region := route.to_prepare(now):
-                act.append(partial(self._prepare_in_lane, region))
+                act.append(partial(self._run_in_lane, region, partial(self._prepare, region)))
             flight.verdict = route.verdict(now)
+        if flight.verdict is not None and flight.fallback is not None:
+            flight.verdict, (flight.ticket, flight.secrets) = None, flight.fallback
         flight.wake_at = route.wake_at(now)
         if flight.over and flight in self.open:
             self._land(flight, now, act)
@@ -216,9 +239,6 @@ class Loads:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
         if not self._lanes[leg.region].submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
             self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
-
-    def _prepare_in_lane(self, region: str) -> None:
-        self._lanes[region].submit(partial(self._prepare, region))
 
     def _prepare(self, region: str) -> None:
         engine = self._owner()

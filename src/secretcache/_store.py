@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import cachetools
 
 from secretcache._ids import CURRENT, Query, SecretId, parse_secret_id
+from secretcache._lineage import Judgement, Lineage
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from secretcache._freshness import Freshness
     from secretcache._secret import Secret
@@ -37,6 +39,8 @@ class Record:
     entries: tuple[Entry, ...] = ()
     floor: int = 0
     """Answers to requests up to this ticket are not held: something was dropped after they were sent."""
+    lineage: Lineage | None = None
+    """Its versions, once a second one was seen."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +53,10 @@ class Entry:
     ticket: int
     """The number of the request that brought it: later requests have higher ones, whatever the clock says."""
     last_read: float
+    since: int = 0
+    """The number of the request that first brought this version."""
+    since_at: float = _NEVER
+    """When it was sent."""
     serve_until: float = _NEVER
     """Until then a read returns `secret` and decides nothing."""
     refresh_at: float = _NEVER
@@ -71,9 +79,12 @@ class _Bounded(cachetools.Cache[Entry, Entry]):
     and only when a cold read finds the set full. An LRU list would double the price of every hit.
     """
 
+    pinned: AbstractSet[Record] = frozenset()
+    """Records whose entries go last."""
+
     def popitem(self) -> tuple[Entry, Entry]:
         """Removes the entry read longest ago."""
-        entry = min(self, key=lambda one: one.last_read)
+        entry = min(self, key=lambda one: (one.record in self.pinned, one.last_read))
         return entry, self.pop(entry)
 
 
@@ -84,7 +95,9 @@ class Store:
     or in the answer, and a secret must not cost more than 1 KiB over its value.
     """
 
-    def __init__(self, freshness: Freshness, max_entries: int, regions: Sequence[str]) -> None:
+    def __init__(
+        self, freshness: Freshness, max_entries: int, regions: Sequence[str], primary: str | None = None
+    ) -> None:
         self.hot: dict[HotKey, Entry] = {}
         self.evictions = 0
         self._freshness = freshness
@@ -92,6 +105,20 @@ class Store:
         self._entries = _Bounded(max_entries)
         self._records: dict[str, Record] = {}
         self._own_accounts: set[str] = set()
+        self.pins: tuple[SecretId, ...] = ()
+        """Secrets that stay, whoever reads them: somebody waits for their rotation."""
+        self.accepted: list[tuple[Entry, Secret]] = []
+        """Current values that were accepted since somebody last looked."""
+        self.unplaced: list[tuple[Entry, Secret, Judgement]] = []
+        """Answers whose version did not replace the one held, or did so with a warning, since somebody last looked."""
+        self.outdated = False
+        """Whether an answer did not show the current version, since somebody last looked."""
+        self._only_region = regions[0] if len(regions) == 1 else None
+        self._primary = primary
+        self.primaries: cachetools.LRUCache[str, str] = cachetools.LRUCache(max_entries)
+        """The primary region of secrets, where it was learned."""
+        self._lineages: cachetools.LRUCache[str, Lineage] = cachetools.LRUCache(max_entries)
+        """Of secrets that are not held any more: what is read next must not be older."""
         self._floor = 0
         """As `Record.floor`, for secrets that have no record."""
 
@@ -121,10 +148,11 @@ class Store:
         if entry in self._entries:
             self.hot[key] = entry
 
-    def put(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
+    def put(self, query: Query, secret: Secret, ticket: int, now: float, *, last_resort: bool = False) -> Entry | None:
         """Holds an answer, unless a later one is held already; returns the entry that stands afterwards.
 
-        None: the answer may not be held, because its secret was dropped after the request was sent.
+        None: the answer may not be held, because its secret was dropped after the request was sent, or because it is
+        known to be outdated and this is not the last resort.
         """
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.arn if secret.region == self._regions[0] else self._text(full)
@@ -142,10 +170,23 @@ class Store:
         record = record or Record(asked, floor=self._floor)
         if self._later_known(record, texts, ticket):
             return None
+        if record.lineage is None and not record.entries:
+            record.lineage = self._lineages.get(text)
         if not query.secret.is_arn:
             record.address = asked
+        if not last_resort and self._goes_back(record, query, secret, ticket, now):
+            self.outdated = True
+            return None
         self._lead(record, texts)
         return self._hold(record, query, secret, ticket, now)
+
+    def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
+        """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
+        lineage = record.lineage
+        if lineage is None or (query.stage, query.version_id) != _CURRENT or _entry_of(record, _CURRENT):
+            return False
+        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
+        return judged in (Judgement.LAGS, Judgement.DOUBTED)
 
     def drop(self, entry: Entry, ticket: int) -> None:
         """Forgets a value. Answers to requests up to that ticket do not bring it back."""
@@ -182,13 +223,14 @@ class Store:
         The parent's may be half-way through a change: an entry that was being removed is left out.
         """
         self._own_accounts, self._floor = set(parent._own_accounts), parent._floor
-        records = {record: replace(record, entries=()) for record in parent._records.values()}
+        self.pins = parent.pins
+        records = {record: _copy(record) for record in parent._records.values()}
         entries = {one: self._adopt(one, records) for one in parent.entries() if one.serve_until > _NEVER}
         self._records = {text: records[record] for text, record in parent._records.items() if records[record].entries}
         self.hot = {key: entries[entry] for key, entry in parent.hot.items() if entry in entries}
 
     def _adopt(self, entry: Entry, records: dict[Record, Record]) -> Entry:
-        record = records.setdefault(entry.record, replace(entry.record, entries=()))
+        record = records.setdefault(entry.record, _copy(entry.record))
         mine = replace(entry, record=record)
         # Nobody refreshes ahead in this process yet: the first reader past that time sees to it.
         mine.serve_until = mine.serve_until if mine.failures else min(mine.serve_until, mine.refresh_at)
@@ -202,22 +244,117 @@ class Store:
     def _record(self, secret: SecretId) -> Record | None:
         return self._records.get(self._text(secret)) or self._records.get(self._text(self._by_name(secret)))
 
+    def primary_of(self, secret: SecretId) -> str | None:
+        """The region that is the secret's primary, if that was said, was learned or goes without saying."""
+        record = self._record(secret)
+        entry = record.entries[0] if record is not None and record.entries else None
+        learned = self.primaries.get(self._text(self._full(entry))) if entry is not None else None
+        return self._primary or self._only_region or learned
+
+    def learn_primary(self, entry: Entry, region: str) -> None:
+        """Remembers a secret's primary region; an empty text: it could not be learned."""
+        self.primaries[self._text(self._full(entry))] = region
+
+    def knows_about_primary(self, entry: Entry) -> bool:
+        """Whether there is nothing to learn about a secret's primary region."""
+        return bool(self._primary or self._only_region) or self._text(self._full(entry)) in self.primaries
+
+    def lineage_of(self, secret: SecretId) -> Lineage | None:
+        """What is known of a secret's versions, if there was more than one."""
+        record = self._record(secret)
+        return record.lineage if record is not None else None
+
+    def is_pinned(self, entry: Entry) -> bool:
+        """Whether somebody waits for this secret's rotation."""
+        return any(self._record(pin) is entry.record for pin in self.pins)
+
+    def _full(self, entry: Entry) -> SecretId:
+        return answered_id(entry.secret.arn, entry.secret.region) or self.asked_as(entry.record)
+
     def _hold(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> Entry:
         which = _CURRENT if (query.stage, query.version_id) == _CURRENT else (query.stage, query.version_id)
         entry = _entry_of(record, which)
         if entry is None:
-            entry = Entry(record, which, secret, ticket, last_read=now)
+            entry = Entry(record, which, secret, ticket, last_read=now, since=ticket, since_at=secret.requested_at)
             self._freshness.renew(entry)
             record.entries += (entry,)  # first: a record whose last entry has to go is forgotten
             self._make_room()
             self._entries[entry] = entry
+            if entry.is_current:
+                self._first(entry)
+        elif entry.is_current:
+            self._judge(entry, secret, ticket, now)
         elif ticket > entry.ticket:
-            entry.secret, entry.ticket = secret, ticket
-            self._freshness.renew(entry)
+            self._replace(entry, secret, ticket)
         return entry
+
+    def _replace(self, entry: Entry, secret: Secret, ticket: int) -> None:
+        if secret.version_id != entry.secret.version_id:
+            entry.since, entry.since_at = ticket, secret.requested_at
+        entry.secret, entry.ticket = secret, max(ticket, entry.ticket)
+        self._freshness.renew(entry)
+
+    def _first(self, entry: Entry) -> None:
+        """A current value where none was held: perhaps not the first of its secret."""
+        lineage, secret = entry.record.lineage, entry.secret
+        if lineage is not None:
+            if lineage.current != secret.version_id:
+                lineage.move(secret.version_id, entry.ticket, secret.requested_at)
+            lineage.note(secret.region, secret.version_id, entry.ticket, secret.requested_at)
+        self.accepted.append((entry, secret))
+
+    def _judge(self, entry: Entry, secret: Secret, ticket: int, now: float) -> None:
+        """A current value where one is held: may it take its place?"""
+        lineage = entry.record.lineage
+        if lineage is None and secret.version_id != entry.secret.version_id:
+            lineage = entry.record.lineage = self._new_lineage(entry)
+        if lineage is None:
+            judgement = Judgement.SAME
+        else:
+            primary = self.primary_of(self.asked_as(entry.record))
+            judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary)
+        if judgement is Judgement.LATE:
+            return
+        if judgement in (Judgement.MOVED, Judgement.DIVERGED) and lineage is not None:
+            lineage.move(secret.version_id, ticket, secret.requested_at)
+            self._replace(entry, secret, ticket)
+            self.accepted.append((entry, secret))
+        elif judgement is Judgement.SAME and ticket > entry.ticket:
+            self._replace(entry, secret, ticket)
+        if lineage is not None:
+            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at)
+        if judgement in (Judgement.LAGS, Judgement.DOUBTED, Judgement.DIVERGED):
+            self.unplaced.append((entry, secret, judgement))
+            self._doubt(lineage, secret, ticket, judgement)
+            self.outdated = self.outdated or judgement is not Judgement.DIVERGED
+
+    @staticmethod
+    def _doubt(lineage: Lineage | None, secret: Secret, ticket: int, judgement: Judgement) -> None:
+        if lineage is not None and judgement is not Judgement.DIVERGED:
+            lineage.lags += 1
+            lineage.doubted = (secret, ticket) if judgement is Judgement.DOUBTED else None
+
+    def place(self, entry: Entry, previous: Secret) -> bool:
+        """Accepts a doubted version where its region's AWSPREVIOUS shows that it is the newer one."""
+        lineage = entry.record.lineage
+        if lineage is None or lineage.doubted is None or not lineage.places(previous):
+            return False
+        secret, ticket = lineage.doubted
+        lineage.move(secret.version_id, ticket, secret.requested_at)
+        lineage.note(secret.region, secret.version_id, ticket, secret.requested_at)
+        self._replace(entry, secret, ticket)
+        self.accepted.append((entry, secret))
+        return True
+
+    @staticmethod
+    def _new_lineage(entry: Entry) -> Lineage:
+        held = entry.secret
+        shown = {held.region: (held.version_id, entry.ticket)}
+        return Lineage(held.version_id, entry.since, held.requested_at, shown)
 
     def _make_room(self) -> None:
         while len(self._entries) >= self._entries.maxsize:
+            self._entries.pinned = {record for pin in self.pins if (record := self._record(pin)) is not None}
             self._remove(self._entries.popitem()[1])
             self.evictions += 1
 
@@ -226,6 +363,8 @@ class Store:
         entry.serve_until = entry.dead_at = _NEVER
         self._entries.pop(entry, None)
         record = entry.record
+        if entry.is_current:
+            self._lineages[self._text(self._full(entry))] = record.lineage or self._new_lineage(entry)
         # Whatever made it go: an answer asked for before it must not take its place.
         record.floor = max(record.floor, entry.ticket)
         record.entries = tuple(one for one in record.entries if one is not entry)
@@ -283,3 +422,9 @@ class Store:
 
 def _entry_of(record: Record, which: _Which) -> Entry | None:
     return next((entry for entry in record.entries if entry.which == which), None)
+
+
+def _copy(record: Record) -> Record:
+    lineage = record.lineage
+    own = replace(lineage, shown=dict(lineage.shown)) if lineage is not None else None
+    return replace(record, entries=(), lineage=own)

@@ -40,7 +40,7 @@ class _Gate:
     def close(self, now: float, hint: float = 0.0) -> None:
         seconds = min(self.longest, self.first * 2.0 ** min(self.failures, 10))
         self.failures += 1
-        self.until = max(self.until, now + max(seconds, min(hint, self.longest)))
+        self.until = max(self.until, now + max(seconds, hint))
 
     def open(self) -> None:
         self.until, self.failures = _NEVER, 0
@@ -248,7 +248,7 @@ class Board:
             Fault.NOT_OFFERED: region.parked,
         }.get(failure.fault)
         if gate is not None:
-            gate.close(now, failure.retry_after)
+            gate.close(now, min(failure.retry_after, self.policy.hint_longest))
             kind = failure.fault.name.lower()
             self.events.append(Event(kind, region=region.name, seconds=gate.until - now, outcome=failure.code))
         elif failure.fault in OF_THE_SECRET and query is not None:

@@ -26,8 +26,9 @@ _IDLE_SECONDS = 10.0
 class Lane:
     """The threads of one region: started when there is work, gone when there was none for ten seconds."""
 
-    def __init__(self, region: str, runtime: Runtime) -> None:
+    def __init__(self, region: str, runtime: Runtime, *, width: int = WIDTH) -> None:
         self._name = f"secretcache-{region}"
+        self._width = width
         self._runtime = runtime
         self._lock = runtime.lock()
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -41,7 +42,7 @@ class Lane:
         """
         with self._lock:
             self._unfinished += 1
-            grows = self._threads < min(self._unfinished, WIDTH)
+            grows = self._threads < min(self._unfinished, self._width)
             self._threads += grows
         if grows and not self._grow():
             return False
@@ -50,7 +51,7 @@ class Lane:
 
     def close(self) -> None:
         """Lets idle threads end now; one that is stuck ends when its attempt does."""
-        for _ in range(WIDTH):
+        for _ in range(self._width):
             self._jobs.put(None)
 
     def _grow(self) -> bool:

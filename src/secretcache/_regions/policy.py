@@ -43,13 +43,15 @@ class RegionPolicy:
     """Where every region is open, one shared attempt in that time."""
 
     throttle_first: float = 1.0
-    throttle_longest: float = 60.0
+    throttle_longest: float = 4.0
+    """Without a hint of the server's: less than the default timeout, so that a cold read has a region to try."""
+    hint_longest: float = 60.0
     parked_for: float = 600.0
     """For a region that is not enabled for the account, or does not offer the service."""
     reloads: int = 1
     """How often a flight loads credentials anew that have failed."""
     identity_first: float = 1.0
-    identity_longest: float = 30.0
+    identity_longest: float = 10.0
     """A region whose credentials fail even when loaded anew is not asked, so that an error path is no call path."""
     remember_refusal: float = 60.0
     """What a region has said of one secret puts it behind the others for that secret."""

@@ -168,6 +168,10 @@ class Route:
     primary: str = ""
     permit: Permit | None = None
     """Of a probe."""
+    not_before: float = float("-inf")
+    """When the first request may be sent: requests that callers force are spaced."""
+    content: bool = False
+    """Whether an answer is at hand that will do: no region is waited for that cannot be asked at once."""
     legs: list[Leg] = field(default_factory=list)
     _hedges: int = 0
     _retry_at: float | None = None
@@ -180,6 +184,8 @@ class Route:
     def due(self, now: float) -> Leg | None:
         """The leg to start now, if any. To be called until there is none."""
         self._watch_silence(now)
+        if now < self.not_before:
+            return None
         if self._over(now) or any(leg.running and now < self._turn_over_at(leg) for leg in self.legs):
             return None
         if self._running() and not self._may_overlap(now):
@@ -201,7 +207,7 @@ class Route:
         return self._leg(region, now) if region and self._may_go_on(now) else None
 
     def _last_chance(self, now: float) -> Leg | None:
-        if not self.purpose.insists or self._running() or self._stopped or self._too_late(now):
+        if not self.purpose.insists or self._running() or self._stopped or self.content or self._too_late(now):
             return None
         chance = self.board.last_chance(self._left(), now)
         return self._leg(chance[0], now, permit=chance[1]) if chance else None
@@ -308,7 +314,9 @@ class Route:
 
     def _waits_until(self, now: float) -> float:
         """While nothing runs: when something may be asked, infinity if nothing will be."""
-        if self._too_late(now) or self._stopped or self.purpose is Purpose.PROBE:
+        if now < self.not_before:
+            return self.not_before
+        if self._too_late(now) or self._stopped or self.content or self.purpose is Purpose.PROBE:
             return _INFINITY
         chance = self.board.worth_waiting(self._left(), now) if self.purpose.insists else _INFINITY
         return min(chance, self._retry_moment(now))

@@ -1,0 +1,204 @@
+"""Rotation hooks: called once per accepted change of AWSCURRENT, in order per secret, outside every lock."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from secretcache._errors import ConfigurationError
+from secretcache._regions.lanes import Lane
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+
+    from secretcache._ids import SecretId
+    from secretcache._runtime import Runtime
+    from secretcache._secret import Secret
+
+__all__ = ["Hooks", "RotationEvent", "Subscription"]
+
+_log = logging.getLogger("secretcache")
+_Hook: TypeAlias = "Callable[[RotationEvent], Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class RotationEvent:
+    """AWSCURRENT of a secret has moved to another version: forward, or back by a rollback."""
+
+    secret_id: str
+    """The id that the hook was registered with."""
+    old: Secret
+    new: Secret
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One registered hook, and what it has not been called for yet."""
+
+    secret_id: str
+    secret: SecretId
+    _hook: Callable[[], _Hook | None]
+    """Weak where the hook is a method: the hooks of collected owners go away."""
+    loop: asyncio.AbstractEventLoop | None
+    """Where an async hook runs: the loop it was registered from."""
+    seen: Secret | None = None
+    """The version it knows of."""
+    lane: Lane | None = None
+    pending: deque[RotationEvent] = field(default_factory=deque)
+    running: bool = False
+    load_at: float = float("-inf")
+    """When to try to load the secret, if nobody has read it."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the hook's owner was collected."""
+        return self._hook() is None
+
+    def call(self, event: RotationEvent) -> None:
+        """Calls the hook; whatever it raises is logged."""
+        hook = self._hook()
+        if hook is None:
+            return
+        try:
+            self._call(hook, event)
+        except Exception:  # noqa: BLE001 - a hook's error changes nothing
+            _log.exception(
+                "a rotation hook of secret %r failed; the new version is in use all the same", self.secret_id
+            )
+
+    def _call(self, hook: _Hook, event: RotationEvent) -> None:
+        if self.loop is None:
+            hook(event)
+            return
+        import asyncio  # noqa: PLC0415 - loaded already: the hook came from a loop
+
+        running = asyncio.run_coroutine_threadsafe(_await(hook, event), self.loop)
+        if not _runs_here(self.loop):  # it would wait for itself
+            running.result()
+
+
+class Hooks:
+    """The rotation hooks of one cache."""
+
+    def __init__(self, runtime: Runtime, *, background: bool) -> None:
+        self._runtime = runtime
+        self._background = background
+        self._subscriptions: tuple[Subscription, ...] = ()
+        self.failures = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._subscriptions)
+
+    def subscribe(self, secret_id: str, secret: SecretId, hook: _Hook) -> Subscription:
+        """Registers a hook.
+
+        Raises:
+            ConfigurationError: it is not callable, or is async and registered outside of an event loop.
+        """
+        if not callable(hook):
+            raise ConfigurationError(f"hook must be callable as hook(event), got {type(hook).__name__}")
+        one = Subscription(secret_id, secret, _reference(hook), _loop_of(hook))
+        self._subscriptions += (one,)
+        return one
+
+    def cancel(self, subscription: Subscription) -> None:
+        """Ends a registration; what it has not been called for yet is dropped."""
+        self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
+        subscription.pending.clear()
+
+    def alive(self) -> tuple[Subscription, ...]:
+        """Those whose owners are there."""
+        if any(one.gone for one in self._subscriptions):
+            self._subscriptions = tuple(one for one in self._subscriptions if not one.gone)
+        return self._subscriptions
+
+    def inherit(self, parent: Hooks) -> None:
+        """Takes over a parent process's hooks; what was pending there is called there."""
+        self._subscriptions = tuple(
+            Subscription(one.secret_id, one.secret, one._hook, one.loop, seen=one.seen)  # noqa: SLF001
+            for one in parent._subscriptions
+        )
+
+    def noticed(self, those: Iterable[Subscription], new: Secret) -> list[Callable[[], None]]:
+        """Notes that a value was accepted as current; returns what is to be done after the lock is released."""
+        act: list[Callable[[], None]] = []
+        for one in those:
+            old, one.seen = one.seen, new
+            if old is None or old.version_id == new.version_id:
+                continue
+            one.pending.append(RotationEvent(one.secret_id, old, new))
+            if self._background:
+                act.append(partial(self._submit, one))
+        return act
+
+    def run(self) -> None:
+        """In `on_access` mode: calls what is pending, in the thread of the read that noticed."""
+        for one in self._subscriptions:
+            if one.pending and not self._background:
+                self._drain(one)
+
+    def close(self) -> None:
+        """Lets the workers go, and forgets the values."""
+        for one in self._subscriptions:
+            if one.lane is not None:
+                one.lane.close()
+            one.pending.clear()
+            one.seen = None
+        self._subscriptions = ()
+
+    def _submit(self, one: Subscription) -> None:
+        # A worker of its own for each: a slow hook delays only the later calls of itself.
+        if one.lane is None:
+            one.lane = Lane(f"hook-{one.secret.name}", self._runtime, width=1)
+        if not one.lane.submit(partial(self._drain, one)):
+            self._drain(one)  # no thread is to be had: better here than not at all
+
+    @staticmethod
+    def _drain(one: Subscription) -> None:
+        if one.running:  # a hook that reads, or another reader: whoever runs it goes on
+            return
+        one.running = True
+        try:
+            while one.pending:
+                one.call(one.pending.popleft())
+        finally:
+            one.running = False
+
+
+def _reference(hook: _Hook) -> Callable[[], _Hook | None]:
+    if inspect.ismethod(hook):
+        return weakref.WeakMethod(hook)
+    return lambda: hook
+
+
+def _loop_of(hook: _Hook) -> asyncio.AbstractEventLoop | None:
+    if not inspect.iscoroutinefunction(inspect.unwrap(hook)) and not inspect.iscoroutinefunction(
+        getattr(hook, "__call__", None)  # noqa: B004 - whether it is async, not whether it can be called
+    ):
+        return None
+    import asyncio  # noqa: PLC0415 - 25 ms, and loaded already where a loop runs
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    raise ConfigurationError("an async hook must be registered from within the event loop that it is to run in")
+
+
+async def _await(hook: _Hook, event: RotationEvent) -> None:
+    await hook(event)
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    import asyncio  # noqa: PLC0415
+
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

@@ -1,0 +1,212 @@
+"""What follows from an answer's version: hooks, another look at the primary, a version that must be placed.
+
+Used under the cache's lock; what is to be done after it goes into `act`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import cachetools
+
+from secretcache._events import Event
+from secretcache._hooks import Hooks
+from secretcache._ids import Query
+from secretcache._lineage import Judgement
+from secretcache._regions.route import Purpose
+from secretcache._transport import DescribeCall, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    Learn: TypeAlias = "Callable[[Entry, str], None]"
+
+    from secretcache._flight import Flight
+    from secretcache._freshness import Freshness
+    from secretcache._hooks import RotationEvent, Subscription
+    from secretcache._ids import SecretId
+    from secretcache._loads import Actions, Loads
+    from secretcache._runtime import Runtime
+    from secretcache._secret import Secret
+    from secretcache._settings import Settings
+    from secretcache._store import Entry, Store
+    from secretcache._transport import Transport
+
+__all__ = ["PREVIOUS", "Rotations"]
+
+_T = TypeVar("_T")
+PREVIOUS = "AWSPREVIOUS"
+_SPACING = 1.0
+"""Seconds between the requests that callers force because a version they have does not work."""
+_TRY_AGAIN = 10.0
+"""Seconds until a hooked secret that could not be loaded is asked for again."""
+
+
+class Rotations:
+    """The versions of one cache's secrets, as they move."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the rooms it stands between
+        self, settings: Settings, runtime: Runtime, store: Store, loads: Loads, freshness: Freshness, learn: Learn
+    ) -> None:
+        self.hooks = Hooks(runtime, background=settings.refresh == "background")
+        self._settings = settings
+        self._store = store
+        self._loads = loads
+        self._freshness = freshness
+        self._learn = learn
+        self._spaced: cachetools.LRUCache[Query, Flight] = cachetools.LRUCache(settings.max_entries)
+
+    # Where to ask.
+
+    def begin(self, query: Query, now: float, timeout: float, purpose: Purpose) -> Flight:
+        """A new load of a key, in the order in which its regions are worth asking."""
+        primary = self._store.primary_of(query.secret) or ""
+        return self._loads.begin((query,), now, timeout, purpose, regions=self._order(query), primary=primary)
+
+    def begin_newer(self, query: Query, newer_than: str, now: float, timeout: float) -> Flight:
+        """The load of a key for those who have a version that does not work: shared, and spaced one second apart."""
+        before = self._spaced.get(query)
+        if before is not None and not before.over and not before.sent and before.newer_than == newer_than:
+            return before
+        sent_at = now if before is None else max(now, before.route.begun_at + _SPACING)
+        primary = self._store.primary_of(query.secret) or ""
+        flight = self._loads.begin(
+            (query,),
+            now,
+            timeout,
+            Purpose.FORCED,
+            regions=self._primary_first(primary),
+            primary=primary,
+            not_before=sent_at,
+            joinable=False,
+        )
+        flight.newer_than = newer_than
+        self._spaced[query] = flight
+        return flight
+
+    def begin_afresh(self, query: Query, now: float, timeout: float) -> Flight:
+        """A load of a key that nobody else joins, from the primary first."""
+        primary = self._store.primary_of(query.secret) or ""
+        regions = self._primary_first(primary)
+        return self._loads.begin(
+            (query,), now, timeout, Purpose.FORCED, regions=regions, primary=primary, joinable=False
+        )
+
+    def _primary_first(self, primary: str) -> tuple[str, ...]:
+        regions = self._settings.regions
+        return tuple(sorted(regions, key=lambda region: region != primary)) if primary else regions
+
+    def _order(self, query: Query) -> tuple[str, ...]:
+        """The listed order; after an answer that lags, the primary or those who showed the current version first."""
+        lineage = self._store.lineage_of(query.secret)
+        regions = self._settings.regions
+        if lineage is None or not lineage.lags:
+            return regions
+        primary, shown = self._store.primary_of(query.secret), lineage.shown
+
+        def rank(region: str) -> tuple[bool, bool]:
+            return region != primary, shown.get(region, ("", 0))[0] != lineage.current
+
+        return tuple(sorted(regions, key=rank))
+
+    # What an answer brings.
+
+    def arrived(self, secrets: dict[Query, Secret], now: float, act: Actions) -> None:
+        """Looks at what the store made of an answer."""
+        for query, secret in secrets.items():
+            if query.stage == PREVIOUS and (entry := self._store.find(Query(query.secret))):
+                self._place(entry, secret)
+        for entry, secret in self._take(self._store.accepted):
+            self._accepted(entry, secret, act)
+        for entry, secret, judgement in self._take(self._store.unplaced):
+            self._unplaced(entry, secret, judgement, now, act)
+
+    def will_do(self, flight: Flight, secret: Secret, *, outdated: bool) -> bool:
+        """Whether an answer ends its flight; if not, another region is asked."""
+        if flight.newer_than is not None:
+            return secret.version_id != flight.newer_than or secret.region == flight.route.primary
+        return not (outdated and flight.route.purpose.insists)
+
+    @staticmethod
+    def _take(those: list[_T]) -> list[_T]:
+        taken, those[:] = those[:], []
+        return taken
+
+    def _accepted(self, entry: Entry, secret: Secret, act: Actions) -> None:
+        lineage = entry.record.lineage
+        if lineage is not None and lineage.moves and lineage.accepted == entry.ticket:
+            self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {lineage.previous}")
+        those = [one for one in self.hooks.alive() if self._store.find(Query(one.secret)) is entry]
+        act.extend(self.hooks.noticed(those, secret))
+
+    def _place(self, entry: Entry, previous: Secret) -> None:
+        lineage = entry.record.lineage
+        if lineage is None or lineage.doubted is None or lineage.doubted[0].region != previous.region:
+            return
+        doubted = lineage.doubted[0]
+        if not self._store.place(entry, previous):
+            held = f"{entry.secret.region} showed {lineage.current}"
+            why = f"shows version {doubted.version_id}, {held}, and neither superseded the other: was it promoted?"
+            self._event("divergence", doubted, why)
+
+    def _unplaced(self, entry: Entry, secret: Secret, judgement: Judgement, now: float, act: Actions) -> None:
+        lineage = entry.record.lineage
+        if judgement is Judgement.DIVERGED or lineage is None:
+            self._event("divergence", secret, f"version {secret.version_id} is taken, though nobody could place it")
+            return
+        self._freshness.recheck(entry, now, lineage.lags)
+        query = Query(self._store.asked_as(entry.record))
+        primary = self._store.primary_of(query.secret)
+        if not self._store.knows_about_primary(entry):
+            self._store.learn_primary(entry, "")
+            self._loads.describe(partial(self._learn, entry), query, now, act)
+        if judgement is Judgement.DOUBTED and lineage.lags == 1 and primary != secret.region:
+            asked, region = (query, primary) if primary else (replace(query, stage=PREVIOUS), secret.region)
+            placing = self._loads.begin(
+                (asked,), now, self._settings.timeout, Purpose.REFRESH, regions=(region,), joinable=False
+            )
+            self._loads.advance(placing, now, act)
+
+    def _event(self, name: str, secret: Secret, detail: str) -> None:
+        self._loads.board.events.append(Event(name, secret.region, secret.name, secret.version_id, None, detail))
+
+    # Hooks.
+
+    def subscribe(self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]) -> Subscription:
+        """Registers a hook; the secret stays, and is asked for whether or not somebody reads it."""
+        one = self.hooks.subscribe(secret_id, secret, hook)
+        entry = self._store.find(Query(secret))
+        one.seen = entry.secret if entry is not None else None
+        self._pin()
+        return one
+
+    def cancel(self, subscription: Subscription) -> None:
+        """Ends a registration."""
+        self.hooks.cancel(subscription)
+        self._pin()
+
+    def _pin(self) -> None:
+        self._store.pins = tuple(dict.fromkeys(one.secret for one in self.hooks.alive()))
+
+    def load_hooked(self, now: float, act: Actions) -> float:
+        """Begins to load hooked secrets that nobody has read; returns when to look again."""
+        again = float("inf")
+        for one in self.hooks.alive():
+            if self._store.find(Query(one.secret)) is not None:
+                continue
+            if now >= one.load_at:
+                one.load_at = now + _TRY_AGAIN
+                query = Query(self._store.address(one.secret))
+                if self._loads.joinable(query, now) is None:
+                    self._loads.advance(self.begin(query, now, self._settings.timeout, Purpose.REFRESH), now, act)
+            again = min(again, one.load_at)
+        return again
+
+
+def ask_primary(transport: Transport, query: Query, region: str) -> str:
+    """The primary region that DescribeSecret tells; empty where it does not, or may not be asked."""
+    reply = transport.prepare(region) or transport.send(DescribeCall(region, query))
+    return "" if isinstance(reply, Failure) else str(reply.get("PrimaryRegion") or "")
