@@ -213,18 +213,19 @@ class Bridge(Generic[_T]):
         """One login, if it may be tried. Returns whether the call is over."""
         logins, turn = logins_of(self.runtime), self._turn(secret)
         step: Login[_T] = Login(secret, self.request.is_auth_error)
+        spent = False
         logins.ask(turn)
         try:
             yield Wait(logins, turn)
             if turn.verdict is Verdict.GO:
                 yield step
             if step.error is not None:
-                logins.refused(turn)
+                spent = logins.refused(turn)
             elif step.over:
                 logins.accepted(turn)
         finally:
             logins.end(turn)
-        return self._ended(stage, secret, turn.verdict, step)
+        return self._ended(stage, secret, turn.verdict, step) or spent
 
     def _ended(self, stage: str, secret: Secret, verdict: Verdict | None, step: Login[_T]) -> bool:
         if verdict is not Verdict.GO and verdict is not None:

@@ -108,14 +108,18 @@ class _Target:
         """What a turn may do now; None: wait."""
         if now >= turn.until:
             return Verdict.LATE
-        if not self._may_try(turn, held, moves, now):
-            return Verdict.KNOWN
-        recent = sum(now - at < REFUSALS_SECONDS for at, _ in self.refusals)
+        recent = self.recent(now)
         if recent >= turn.limits.max_refusals:
             return Verdict.SPENT
+        if not self._may_try(turn, held, moves, now):
+            return Verdict.KNOWN
         # Each login in flight may be refused too.
         room = min(self._width(turn.version), turn.limits.max_refusals - recent)
         return Verdict.GO if len(self.flying) < room else None
+
+    def recent(self, now: float) -> int:
+        """How many refusals count now."""
+        return sum(now - at < REFUSALS_SECONDS for at, _ in self.refusals)
 
     def accepted(self, turn: Turn) -> None:
         # Who began before the last refusal was known may have been in before the password changed.
@@ -198,13 +202,16 @@ class Logins:
         with self._lock:
             turn.target.accepted(turn)
 
-    def refused(self, turn: Turn) -> None:
-        """Records that the target refused the version, and tells those who wait with it."""
+    def refused(self, turn: Turn) -> bool:
+        """Records a refusal, tells those who wait with the same version; returns whether it was the last one allowed."""
         with self._lock:
-            turn.target.rejected(turn, self._number, self._now())
+            now = self._now()
+            turn.target.rejected(turn, self._number, now)
+            spent = turn.target.recent(now) >= turn.limits.max_refusals
             told = [one for one in tuple(turn.target.waiting) if one.version == turn.version]
         for one in told:
             one.wake()
+        return spent
 
 
 def _wake(target: _Target) -> None:
