@@ -46,7 +46,7 @@ def secret(version: str, region: str = TOKYO, *, name: str = "prod/db", **fields
 
 
 class FakeCache:
-    """What `connect` needs of a cache: AWSCURRENT as it is held, and reads of the primary and of a replica behind it."""
+    """What `connect` needs of a cache: AWSCURRENT as held, and reads of the primary and of a replica behind it."""
 
     connect = SecretCache.connect
     aconnect = SecretCache.aconnect
@@ -110,7 +110,7 @@ class FakeCache:
         options = {"is_auth_error": is_wrong_password, **options}
         return cast("SecretCache", self).connect("prod/db", login, **options)
 
-    async def alog_in(self, login: Callable[[Secret], Awaitable[T] | T], **options: Any) -> T:
+    async def alog_in(self, login: Callable[[Secret], Awaitable[T]], **options: Any) -> T:
         options = {"is_auth_error": is_wrong_password, **options}
         return await cast("SecretCache", self).aconnect("prod/db", login, **options)
 

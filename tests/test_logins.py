@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,9 +31,7 @@ class Door:
     def ask(self, version: str = "v1", key: str = "app", limits: Limits | None = None) -> Turn:
         """A turn in line, looked at once."""
         until = self.runtime.now() + 10.0
-        turn = Turn(
-            key, version, limits or Limits(), until, lambda: self.woken.append(turn), self.owner, lambda: self.seen()
-        )
+        turn = Turn(key, version, limits or Limits(), until, lambda: self.woken.append(turn), self.owner, self.seen)
         self.logins.ask(turn)
         self.look(turn)
         return turn
@@ -69,10 +65,10 @@ def door() -> Door:
 
 
 @pytest.fixture
-def open_door(door: Door) -> Iterator[Door]:
+def open_door(door: Door) -> Door:
     """One at which v1 has logged in."""
     door.takes(door.ask())
-    yield door
+    return door
 
 
 def test_the_first_login_of_a_version_goes_alone(door: Door) -> None:

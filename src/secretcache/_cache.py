@@ -263,7 +263,7 @@ class SecretCache:
     async def aconnect(  # noqa: PLR0913 - as __init__
         self,
         secret_id: str,
-        connect: Callable[[Secret], Awaitable[_T] | _T],
+        connect: Callable[[Secret], Awaitable[_T]],
         *,
         is_auth_error: Callable[[Exception], bool],
         target: Hashable = None,
@@ -273,7 +273,8 @@ class SecretCache:
     ) -> _T:
         """`connect` for asyncio: the same steps and limits, shared with the threads of the process.
 
-        `connect` may be a coroutine function; `is_auth_error` is a plain one. Cancelling the task gives its turn back.
+        `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
+        the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
         """
         request = Request.checked(
             secret_id,

@@ -287,7 +287,7 @@ def connect(cache: SecretCache, request: Request, login: Callable[[Secret], _T])
     return bridge.result()
 
 
-async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret], Awaitable[_T] | _T]) -> _T:
+async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret], Awaitable[_T]]) -> _T:
     """Carries the same steps out in a task."""
     wait = TaskWait(cache._runtime)  # noqa: SLF001
     bridge: Bridge[_T] = Bridge(cache, request, cache._runtime, wait.wake)  # noqa: SLF001
@@ -295,8 +295,7 @@ async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret
         for step in steps:
             with step:
                 if isinstance(step, Login):
-                    value = login(step.secret)
-                    step.value = await value if inspect.isawaitable(value) else value
+                    step.value = await login(step.secret)
                 elif isinstance(step, Wait):
                     await wait.until_over(step.room, step.waiter)
                 elif step.stage is None:

@@ -203,7 +203,7 @@ class Logins:
             turn.target.accepted(turn)
 
     def refused(self, turn: Turn) -> bool:
-        """Records a refusal, tells those who wait with the same version; returns whether it was the last one allowed."""
+        """Records a refusal, tells those who wait with that version; returns whether it was the last one allowed."""
         with self._lock:
             now = self._now()
             turn.target.rejected(turn, self._number, now)

@@ -1,0 +1,277 @@
+"""connect against real databases: fifty rotations under sixteen threads, and AWSCURRENT alone beside it."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+import pytest
+
+from secretcache import Secret, SecretCache
+from secretcache._demo.postgres import EmbeddedPostgres
+from secretcache._transport import Call, Failure, Fault, Reply
+from servers import MariaDB, fresh_user, is_locked, is_refused
+from support import OSAKA, REGIONS, TOKYO, ScriptedRegions, answer
+
+CURRENT, PENDING, PREVIOUS = "AWSCURRENT", "AWSPENDING", "AWSPREVIOUS"
+USERS, ROTATIONS, THREADS = 10, 5, 16  # of each user
+LONGEST_WINDOW, LONGEST_LAG = 5.0, 10.0
+PATIENCE = 120.0
+LOCKOUT = 5
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the two databases have in common."""
+
+    create: Callable[[str, str], None]
+    set_password: Callable[[str, str], None]
+    connect: Callable[[str, str], AbstractContextManager[Any]]
+    refused_logins: Callable[[str], int]
+    is_refused: Callable[[BaseException], bool]
+    is_locked: Callable[[BaseException], bool]
+
+
+class RotatingSecrets(ScriptedRegions):
+    """Two regions of any number of secrets; the replica shows what the primary showed some seconds ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By region and name: since when which stage has which version; the newest last.
+        self.shown: dict[tuple[str, str], list[tuple[float, dict[str, str]]]] = {}
+        self.passwords: dict[str, str] = {}
+        self.replies = dict.fromkeys(REGIONS, self._reply)
+
+    def show(self, name: str, lag: float, **stages: str) -> None:
+        """The primary shows this from now on, and the replica after the lag, in the order of the changes."""
+        now = time.monotonic()
+        for region, since in ((TOKYO, now), (OSAKA, now + lag)):
+            shown = self.shown.setdefault((region, name), [])
+            shown.append((max(since, shown[-1][0]) if shown else now, stages))
+
+    def _reply(self, call: Call) -> Reply:
+        name, now = call.query.secret.name, time.monotonic()
+        stages = [stages for since, stages in tuple(self.shown[call.region, name]) if since <= now][-1]
+        version = call.query.version_id or stages.get(call.query.stage or CURRENT)
+        if version is None:
+            return Failure(Fault.MISSING, "ResourceNotFoundException", "no such stage", answered=True)
+        content = json.dumps({"username": name, "password": self.passwords[version]})
+        of_version = [stage for stage, one in stages.items() if one == version]
+        return answer(call.region, content, name, VersionId=version, VersionStages=of_version)
+
+
+@dataclass
+class Account:
+    """A database user and its secret, which rotates."""
+
+    name: str
+    server: Server
+    secrets: RotatingSecrets
+    chance: random.Random
+    version: str = ""
+    number: int = 0
+    window_open: bool = False
+    """Whether AWSCURRENT, as the primary has it, is wrong."""
+
+    def create(self) -> None:
+        self.version = self._new()
+        self.server.create(self.name, self.secrets.passwords[self.version])
+        self.secrets.show(self.name, 0.0, AWSCURRENT=self.version)
+
+    def rotate(self, window: float, lag: float, how: str, stop: threading.Event) -> None:
+        old, new = self.version, self._new()
+        self.secrets.show(self.name, lag, AWSCURRENT=old, AWSPENDING=new)
+        if how == "moved too early":  # AWSPREVIOUS is right until the password follows
+            self._open()
+            self.secrets.show(self.name, lag, AWSCURRENT=new, AWSPREVIOUS=old)
+            stop.wait(window)
+            self._set(new)
+        elif how == "taken back":  # AWSPENDING stays behind, and is wrong again
+            self._open()
+            self._set(new)
+            stop.wait(window)
+            self._set(old)
+            self.window_open = False
+            return
+        else:
+            self._open()
+            self._set(new)
+            stop.wait(window)
+            self.secrets.show(self.name, lag, AWSCURRENT=new, AWSPREVIOUS=old)
+        self.window_open, self.version = False, new
+
+    def _open(self) -> None:
+        self.window_open = True
+
+    def _set(self, version: str) -> None:
+        self.server.set_password(self.name, self.secrets.passwords[version])
+
+    def _new(self) -> str:
+        self.number += 1
+        version = f"{self.name}-{self.number:02}".ljust(36, "0")
+        self.secrets.passwords[version] = f"pw{self.chance.getrandbits(96):x}"
+        return version
+
+
+@dataclass
+class Arm:
+    """Threads that log in all the time, one way."""
+
+    log_in: Callable[[Account], None]
+    accounts: list[Account]
+    server: Server
+    counts: Counter[str] = field(default_factory=Counter)
+    errors: list[BaseException] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self, seed: int, stop: threading.Event) -> None:
+        chance = random.Random(seed)
+        while not stop.wait(0.05):
+            account = chance.choice(self.accounts)
+            inside = account.window_open
+            error = self._try(account)
+            with self.lock:
+                self._count(error, inside=inside)
+
+    def _try(self, account: Account) -> BaseException | None:
+        try:
+            self.log_in(account)
+        except Exception as error:  # noqa: BLE001 - each is counted
+            return error
+        return None
+
+    def _count(self, error: BaseException | None, *, inside: bool) -> None:
+        self.counts["logins"] += 1
+        self.counts["inside windows"] += inside
+        if error is not None:
+            self.errors.append(error)
+            self.counts["refused"] += self.server.is_refused(error)
+            self.counts["locked"] += self.server.is_locked(error)
+
+    def refused_by_server(self) -> int:
+        return sum(self.server.refused_logins(account.name) for account in self.accounts)
+
+
+def plans(chance: random.Random) -> Iterator[tuple[float, float, str]]:
+    """Windows and lags over their whole range, most rotations whole and some half-failed."""
+    number = USERS * ROTATIONS
+    windows = [LONGEST_WINDOW * part / (number - 1) for part in range(number)]
+    lags = [LONGEST_LAG * part / (number - 1) for part in range(number)]
+    ways = ["whole"] * (number - 20) + ["moved too early"] * 10 + ["taken back"] * 10
+    for many in (windows, lags, ways):
+        chance.shuffle(many)  # type: ignore[arg-type]
+    yield from zip(windows, lags, ways, strict=True)
+
+
+def rotate_all(accounts: list[Account], twins: list[Account], chance: random.Random) -> list[threading.Thread]:
+    """A thread for each account, and one for its twin in the control arm, which rotates alike."""
+    stop, plan = threading.Event(), list(plans(chance))
+
+    def rotate(account: Account, number: int) -> None:
+        for window, lag, how in plan[number * ROTATIONS : (number + 1) * ROTATIONS]:
+            account.rotate(window, lag, how, stop)
+            stop.wait(0.5)
+
+    pairs = [*enumerate(accounts), *enumerate(twins)]
+    return [threading.Thread(target=rotate, args=(account, number), daemon=True) for number, account in pairs]
+
+
+def run_both(server: Server, chance: random.Random) -> tuple[Arm, Arm]:
+    secrets = RotatingSecrets()
+
+    def new_accounts() -> list[Account]:
+        accounts = [Account(fresh_user(), server, secrets, random.Random(chance.random())) for _ in range(USERS)]
+        for account in accounts:
+            account.create()
+        return accounts
+
+    with SecretCache(list(REGIONS), _transport=secrets) as cache:
+        bridged = Arm(lambda account: bridge(cache, account), new_accounts(), server)
+        alone = Arm(lambda account: log_in(account, cache.refresh(account.name)), new_accounts(), server)
+        run_until_rotated(bridged, alone, chance)
+    return bridged, alone
+
+
+def bridge(cache: SecretCache, account: Account) -> None:
+    cache.connect(
+        account.name,
+        lambda secret: log_in(account, secret),
+        is_auth_error=account.server.is_refused,
+        target=account.name,
+    )
+
+
+def log_in(account: Account, secret: Secret) -> None:
+    with account.server.connect(secret["username"], secret["password"]):
+        pass
+
+
+def run_until_rotated(bridged: Arm, alone: Arm, chance: random.Random) -> None:
+    stop = threading.Event()
+    rotations = rotate_all(bridged.accounts, alone.accounts, chance)
+    arms = [bridged] * THREADS + [alone] * 4
+    workers = [threading.Thread(target=arm.run, args=(seed, stop), daemon=True) for seed, arm in enumerate(arms)]
+    deadline = time.monotonic() + PATIENCE
+    for thread in [*workers, *rotations]:
+        thread.start()
+    for thread in rotations:
+        thread.join(deadline - time.monotonic())
+    stop.set()
+    for thread in workers:
+        thread.join(deadline - time.monotonic())
+    assert not any(thread.is_alive() for thread in [*workers, *rotations])
+
+
+def is_refused_by_postgres(error: BaseException) -> bool:
+    return isinstance(error, psycopg.OperationalError) and bool(error.pgconn and error.pgconn.used_password)
+
+
+@pytest.fixture
+def of_postgres(postgres: EmbeddedPostgres) -> Server:
+    return Server(
+        postgres.create_role,
+        postgres.set_password,
+        postgres.connect,
+        postgres.refused_logins,
+        is_refused_by_postgres,
+        lambda _: False,
+    )
+
+
+@pytest.fixture
+def of_mariadb(mariadb: MariaDB) -> Iterator[Server]:
+    with mariadb.max_password_errors(LOCKOUT):
+        yield Server(
+            mariadb.create_user,
+            mariadb.set_password,
+            mariadb.connect,
+            mariadb.refused_logins,
+            is_refused,
+            is_locked,
+        )
+
+
+@pytest.mark.parametrize("database", ["postgres", "mariadb"])
+def test_fifty_rotations_under_sixteen_threads(
+    database: str, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> None:
+    server: Server = request.getfixturevalue(f"of_{database}")
+    seed = random.SystemRandom().getrandbits(32)
+    bridged, alone = run_both(server, random.Random(seed))
+    told = {"seed": seed, "bridged": bridged.counts, "alone": alone.counts}
+    told |= {"refused by the server": (bridged.refused_by_server(), alone.refused_by_server())}
+    record_property("rotations", told)
+    print(told)
+    assert bridged.errors == [], told
+    assert bridged.counts["inside windows"] >= 200, told
+    assert alone.counts["refused"] > 0, told
+    if database == "mariadb":
+        assert alone.counts["locked"] > 0, told
