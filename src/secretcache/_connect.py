@@ -163,6 +163,7 @@ class Bridge(Generic[_T]):
     logged_in: bool = False
     _deadline: float = 0.0
     _newer_than: str = ""
+    _outdated: bool = False
 
     def steps(self) -> Generator[Read | Wait | Login[_T], None, None]:
         """Each step is carried out before the next is asked for; afterwards `result` tells how it ended."""
@@ -193,7 +194,8 @@ class Bridge(Generic[_T]):
 
     def _round(self) -> Generator[Read | Wait | Login[_T], None, bool]:
         """Each stage once: its value of a request sent after the refusal. Returns whether the call is over."""
-        for stage in (CURRENT, PENDING, PREVIOUS):
+        stages = [CURRENT, PENDING, PREVIOUS]
+        for stage in stages:
             left = self._deadline - self.runtime.now()
             if left <= 0:
                 return True
@@ -207,6 +209,10 @@ class Bridge(Generic[_T]):
                 self._newer_than = read.secret.version_id
             if (yield from self._log_in(stage, read.secret)):
                 return True
+            if (
+                self._outdated and stage != CURRENT
+            ):  # a bridge that held until now: the window has closed, or another opened
+                stages += [CURRENT, PENDING, PREVIOUS]
         return False
 
     def _log_in(self, stage: str, secret: Secret) -> Generator[Read | Wait | Login[_T], None, bool]:
@@ -225,6 +231,7 @@ class Bridge(Generic[_T]):
                 logins.accepted(turn)
         finally:
             logins.end(turn)
+        self._outdated = turn.outdated
         return self._ended(stage, secret, turn.verdict, step) or spent
 
     def _ended(self, stage: str, secret: Secret, verdict: Verdict | None, step: Login[_T]) -> bool:

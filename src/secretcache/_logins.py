@@ -73,6 +73,8 @@ class Turn:
     seen: Callable[[], tuple[str | None, int]]
     """The version AWSCURRENT has now, and how often it has moved."""
     verdict: Verdict | None = None
+    outdated: bool = False
+    """Whether its refusal shows that the password has changed: what was refused before may work now."""
     began: int = 0
     moves: int = 0
     target: _Target = field(init=False, repr=False)
@@ -135,7 +137,8 @@ class _Target:
         self.refusals = [one for one in self.refusals if now - one[0] < REFUSALS_SECONDS]
         self.refusals.append((now, number))
         self.careful = True
-        if turn.version in self.proven:  # the password has changed
+        turn.outdated = turn.version in self.proven
+        if turn.outdated:
             self.proven.clear()
             self.refused.clear()
         before = self.refused.pop(turn.version, None)
