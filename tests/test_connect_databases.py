@@ -179,7 +179,7 @@ def run_both(server: Server, chance: random.Random) -> tuple[Arm, Arm]:
     secrets = RotatingSecrets()
 
     def new_accounts() -> list[Account]:
-        accounts = [Account(fresh_user(), server, secrets, random.Random(chance.random())) for _ in range(USERS)]
+        accounts = [Account(fresh_user(), server, secrets, random.Random(chance.random())) for _ in range(USERS)]  # noqa: S311
         for account in accounts:
             account.create()
         return accounts
