@@ -127,7 +127,7 @@ class Arm:
 
     def run(self, seed: int, stop: threading.Event) -> None:
         chance = random.Random(seed)  # noqa: S311 - whose turn it is
-        while not stop.wait(0.05):
+        while not stop.wait(0.2):
             # Windows are short: half of the time one of those is looked for.
             open_now = [account for account in self.accounts if account.window_open]
             account = chance.choice(open_now if open_now and chance.random() < 0.5 else self.accounts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,16 +80,17 @@ def test_the_first_login_of_a_version_goes_alone(door: Door) -> None:
     assert door.look(second) is Verdict.GO
 
 
-def test_then_three_at_a_time(open_door: Door) -> None:
-    turns = [open_door.ask() for _ in range(5)]
-    assert [turn.verdict for turn in turns] == [Verdict.GO] * IN_FLIGHT + [None] * 2
+@pytest.mark.parametrize(("max_refusals", "width"), [(1, 1), (3, 1), (4, 2), (5, 3), (50, 3)])
+def test_then_as_many_as_leave_two_other_versions_their_try(open_door: Door, max_refusals: int, width: int) -> None:
+    turns = [open_door.ask(limits=Limits(max_refusals)) for _ in range(width + 2)]
+    assert [turn.verdict for turn in turns] == [Verdict.GO] * width + [None] * 2
     open_door.logins.end(turns[0])
-    assert open_door.look(turns[3]) is Verdict.GO
-    assert open_door.look(turns[4]) is None
+    assert open_door.look(turns[width]) is Verdict.GO
+    assert open_door.look(turns[width + 1]) is None
 
 
 def test_after_a_refusal_one_at_a_time_until_one_that_began_later_succeeds(open_door: Door) -> None:
-    one, two, three = (open_door.ask() for _ in range(3))
+    one, two, three = (open_door.ask(limits=Limits(max_refusals=5)) for _ in range(3))
     open_door.refuses(one)
     # Let in before the password changed, told of after it: says nothing of now.
     open_door.takes(two)
@@ -98,11 +100,11 @@ def test_after_a_refusal_one_at_a_time_until_one_that_began_later_succeeds(open_
     assert open_door.look(pending) is Verdict.GO
     assert open_door.look(other) is None
     open_door.takes(pending)
-    assert [open_door.ask("v2").verdict for _ in range(3)] == [Verdict.GO] * 3
+    assert [open_door.ask("v2").verdict for _ in range(2)] == [Verdict.GO] * 2
 
 
 def test_who_waits_with_a_refused_version_is_told_at_once(open_door: Door) -> None:
-    flying = [open_door.ask() for _ in range(3)]
+    flying = [open_door.ask() for _ in range(2)]
     waiting = [open_door.ask() for _ in range(50)]
     open_door.woken.clear()
     open_door.logins.refused(flying[0])
@@ -117,7 +119,7 @@ def test_an_outcome_that_is_neither_proves_nothing(door: Door) -> None:
 
 
 def test_what_leaves_wakes_the_next(open_door: Door) -> None:
-    flying = [open_door.ask() for _ in range(3)]
+    flying = [open_door.ask() for _ in range(2)]
     gone, next_one = open_door.ask(), open_door.ask()
     open_door.logins.end(flying[0])
     open_door.woken.clear()
@@ -280,7 +282,7 @@ def test_a_child_has_a_book_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_leaving_takes_no_lock(open_door: Door) -> None:
     """A task may be collected while this very thread holds the lock."""
-    flying, waiting = [open_door.ask() for _ in range(3)], open_door.ask()
+    flying, waiting = [open_door.ask() for _ in range(2)], open_door.ask()
     left = threading.Event()
 
     def leave() -> None:

@@ -239,10 +239,10 @@ class SecretCache:
         this way is used for that login only and never becomes what `get()` returns.
 
         Databases lock accounts after a few wrong passwords. Therefore, per target and *process* (with ten processes
-        all of this tenfold): at most 3 logins are in flight; a version that has not logged in yet, and every version
-        after a refusal, goes alone until one succeeds; a refused version is tried again only when AWSCURRENT has
-        moved to it, or when a password that worked since is refused in its turn; after `max_refusals` refusals in 30
-        s without a success in between the call ends.
+        all of this tenfold): at most `max_refusals - 2` logins are in flight, and never more than 3; a version that
+        has not logged in yet, and every version after a refusal, goes alone until one succeeds; a refused version is
+        tried again only when AWSCURRENT has moved to it, or when a password that worked since is refused in its turn;
+        after `max_refusals` refusals in 30 s without a success in between the call ends.
 
         Args:
             secret_id: as for `get`.

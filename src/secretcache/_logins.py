@@ -2,7 +2,8 @@
 
 Of one target (host, port, user) and process:
 
-- at most 3 logins are in flight, and a version that has not logged in there yet goes alone;
+- at most 3 logins are in flight, and no more with one version than leave two other versions their try: 2 of 4 refusals;
+- a version that has not logged in there yet goes alone;
 - after a refusal they go one at a time, until one that began after it succeeds;
 - a refused version is tried again only after AWSCURRENT was seen to move to it, or after a password that worked since
   is refused in its turn: then the target's password has changed, and what it refused before says nothing of today;
@@ -33,6 +34,8 @@ __all__ = ["MAX_REFUSALS", "Limits", "Logins", "Turn", "Verdict", "logins_of"]
 IN_FLIGHT = 3
 MAX_REFUSALS = 4
 REFUSALS_SECONDS = 30.0
+_OTHERS = 2
+"""Versions beside the first that may have to be tried: one of three stages is right."""
 _TARGETS = 4096
 _VERSIONS = 16
 """How many versions a target's memory holds: three are in play at a time."""
@@ -116,7 +119,7 @@ class _Target:
         if not self._may_try(turn, held, moves, now):
             return Verdict.KNOWN
         # Each login in flight may be refused too.
-        room = min(self._width(turn.version), turn.limits.max_refusals - recent)
+        room = min(self._width(turn), turn.limits.max_refusals - recent)
         return Verdict.GO if len(self.flying) < room else None
 
     def recent(self, now: float) -> int:
@@ -156,8 +159,11 @@ class _Target:
         after = turn.limits.retry_refused_after
         return after is not None and now - refused.at >= after
 
-    def _width(self, version: str) -> int:
-        return 1 if self.careful or version not in self.proven else IN_FLIGHT
+    def _width(self, turn: Turn) -> int:
+        if self.careful or turn.version not in self.proven:
+            return 1
+        # When the password changes, all of them are refused; AWSPENDING and AWSPREVIOUS must still be tried after that.
+        return min(IN_FLIGHT, max(1, turn.limits.max_refusals - _OTHERS))
 
 
 class Logins:
