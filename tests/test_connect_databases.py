@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -84,6 +85,8 @@ class Account:
     number: int = 0
     window_open: bool = False
     """Whether AWSCURRENT, as the primary has it, is wrong."""
+    settled: threading.Event = field(default_factory=threading.Event)
+    """Whether somebody has logged in with AWSCURRENT since the last rotation."""
 
     def create(self) -> None:
         self.version = self._new()
@@ -102,6 +105,7 @@ class Account:
             self._set(new)
             stop.wait(window)
             self.secrets.show(self.name, lag, AWSCURRENT=new, AWSPREVIOUS=old)
+        self.settled.clear()
         self.window_open, self.version = False, new
 
     def _set(self, version: str) -> None:
@@ -180,6 +184,8 @@ def rotate_all(bridged: Arm, alone: Arm, chance: random.Random) -> list[threadin
                 return
             account.rotate(window, lag, stop, half_failed=half_failed)
             stop.wait(PAUSE)
+            # However slow the machine: in production whole days lie between two rotations.
+            assert account in alone.accounts or account.settled.wait(PATIENCE)
 
     pairs = [*enumerate(bridged.accounts), *enumerate(alone.accounts)]
     return [threading.Thread(target=rotate, args=(account, number), daemon=True) for number, account in pairs]
@@ -212,7 +218,8 @@ def bridge(cache: SecretCache, account: Account) -> None:
 
 def log_in(account: Account, secret: Secret) -> None:
     with account.server.connect(secret["username"], secret["password"]):
-        pass
+        if secret.version_id == account.version and not account.window_open:
+            account.settled.set()
 
 
 def run_until_rotated(bridged: Arm, alone: Arm, chance: random.Random) -> None:
@@ -253,7 +260,7 @@ def of_mariadb(mariadb: MariaDB) -> Iterator[Server]:
         yield Server(
             mariadb.create_user,
             mariadb.set_password,
-            mariadb.connect,
+            partial(mariadb.connect, ssl_disabled=True),  # else PyMySQL loads every CA of the machine for each login
             mariadb.refused_logins,
             is_refused,
             is_locked,
