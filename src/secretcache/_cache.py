@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from secretcache._connect import Request
+from secretcache._connect import aconnect as abridge
+from secretcache._connect import connect as bridge
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError, SecretNotFoundError
 from secretcache._events import Handle
@@ -29,7 +32,7 @@ from secretcache._transport._botocore import BotocoreTransport
 from secretcache._waiting import TaskWait, ThreadWait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
@@ -49,6 +52,7 @@ __all__ = ["SecretCache"]
 _HookT = TypeVar("_HookT", bound="Callable[[RotationEvent], object]")
 _PAIR_TRIES = 4
 """A secret does not rotate so often: after that the pair is as consistent as its regions show it."""
+_T = TypeVar("_T")
 
 
 class _Ask(NamedTuple):
@@ -283,6 +287,90 @@ class SecretCache:
         """
         self._current().invalidate(parse_secret_id(secret_id, self._settings.regions))
 
+    def connect(  # noqa: PLR0913 - as __init__
+        self,
+        secret_id: str,
+        connect: Callable[[Secret], _T],
+        *,
+        is_auth_error: Callable[[Exception], bool],
+        target: Hashable = None,
+        timeout: float = 10.0,
+        max_refusals: int = 4,
+        retry_refused_after: float | None = None,
+    ) -> _T:
+        """Logs in with a secret, also while its rotation is under way.
+
+        Calls `connect(secret)` and returns what it returns. A rotation changes the password before AWSCURRENT moves,
+        and replicas learn of it later still. So when the login is refused, this looks for the version that works:
+        AWSCURRENT read anew, AWSPENDING, AWSPREVIOUS; and again after 1 s to 10 s, until `timeout`. A value found
+        this way is used for that login only and never becomes what `get()` returns.
+
+        Databases lock accounts after a few wrong passwords. Therefore, per target and *process* (with ten processes
+        all of this tenfold): at most `max_refusals - 2` logins are in flight, and never more than 3; a version that
+        has not logged in yet, and every version after a refusal, goes alone until one succeeds; a refused version is
+        tried again only when AWSCURRENT has moved to it, or when a password that worked since is refused in its turn;
+        after `max_refusals` refusals in 30 s without a success in between the call ends.
+
+        Args:
+            secret_id: as for `get`.
+            connect: makes one login, with one attempt: a retry of its own would count double at the server. It should
+                have a time limit of its own, for it is not interrupted.
+            is_auth_error: tells whether an exception of `connect` means that the target refused the credentials. Any
+                other exception passes through at once and unchanged.
+            target: the account as the server counts refusals, such as `(host, port, user)`. Without it: the secret's
+                JSON keys `host`, `port` and `username`, as far as they are there, and the secret itself without `host`.
+            timeout: seconds after which no further login is begun; waiting for a turn and for reads is part of it.
+            max_refusals: refused logins that this call risks at the target, those of other calls counted in.
+            retry_refused_after: seconds after which a refused version may be tried again although AWSCURRENT has not
+                moved. Only for servers that lock no accounts, such as PostgreSQL as it comes. None: never.
+
+        Raises:
+            Exception: the last login's own error, when no version worked within the limits. What was tried stands in
+                its note and its attribute `secretcache_tried`: stages and version ids, never values.
+            LoginNotTriedError: the same, but this call could not even try one login.
+            SecretCacheError: as `get`, when there is no value to begin with.
+            ConfigurationError: an argument is not sound; the message names it.
+        """
+        request = Request.checked(
+            secret_id,
+            connect,
+            is_auth_error=is_auth_error,
+            target=target,
+            timeout=timeout,
+            max_refusals=max_refusals,
+            retry_refused_after=retry_refused_after,
+            for_task=False,
+        )
+        return bridge(self, request, connect)
+
+    async def aconnect(  # noqa: PLR0913 - as __init__
+        self,
+        secret_id: str,
+        connect: Callable[[Secret], Awaitable[_T]],
+        *,
+        is_auth_error: Callable[[Exception], bool],
+        target: Hashable = None,
+        timeout: float = 10.0,
+        max_refusals: int = 4,
+        retry_refused_after: float | None = None,
+    ) -> _T:
+        """`connect` for asyncio: the same steps and limits, shared with the threads of the process.
+
+        `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
+        the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
+        """
+        request = Request.checked(
+            secret_id,
+            connect,
+            is_auth_error=is_auth_error,
+            target=target,
+            timeout=timeout,
+            max_refusals=max_refusals,
+            retry_refused_after=retry_refused_after,
+            for_task=True,
+        )
+        return await abridge(self, request, connect)
+
     def prefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
         """Warms many secrets at once: twenty a request (BatchGetSecretValue), one by one where that is not allowed.
 
@@ -395,9 +483,7 @@ class SecretCache:
     def _begin(self, ask: _Ask, wake: Callable[[], None]) -> tuple[Engine, Secret | Waiter]:
         engine, seconds = self._current(), self._seconds(ask.timeout)
         query = self._query(ask.secret_id, ask.stage, ask.version_id)
-        return engine, engine.begin(
-            ask.key, query, seconds, wake, forced=ask.forced, newer_than=ask.newer_than
-        )
+        return engine, engine.begin(ask.key, query, seconds, wake, forced=ask.forced, newer_than=ask.newer_than)
 
     def _previous(self, secret_id: str, current: Secret) -> Secret | None:
         entry, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
@@ -413,9 +499,7 @@ class SecretCache:
         except SecretNotFoundError:
             return None
 
-    def _fresh(
-        self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float
-    ) -> Secret:
+    def _fresh(self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float) -> Secret:
         """A stage's value from a request sent after this call, from the primary first where it is known."""
         wait = ThreadWait(self._runtime)
         engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)

@@ -401,7 +401,7 @@ class Engine:
         negative = self._negatives.get(query)
         return negative.verdict if negative is not None and now < negative.until else None
 
-    def _join(
+    def _join(  # noqa: PLR0913 - what sets one question apart from another
         self, entry: Entry | None, query: Query, now: float, timeout: float, *, forced: bool, newer_than: str | None
     ) -> tuple[Flight, float] | None:
         """The flight to wait for and until when; None: the old value does, while somebody else asks for a new one."""
@@ -427,7 +427,7 @@ class Engine:
         begins_only = self._settings.refresh == "background" and not waits
         return flight, now if begins_only else now + timeout
 
-    def _arrived(  # noqa: PLR0913, PLR0917 - one fact each
+    def _arrived(
         self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float, act: Actions
     ) -> None:
         self.store.outdated = False

@@ -9,6 +9,7 @@ __all__ = [
     "CacheClosedError",
     "ConfigurationError",
     "CredentialsError",
+    "LoginNotTriedError",
     "SecretAccessDeniedError",
     "SecretCacheError",
     "SecretFormatError",
@@ -44,6 +45,21 @@ class ConfigurationError(SecretCacheError, ValueError):
 
 class CacheClosedError(SecretCacheError):
     """The cache was closed: make a new one, or close it later."""
+
+
+class LoginNotTriedError(SecretCacheError):
+    """`connect` ended without a login of its own.
+
+    Its target has refused every version that the secret shows, or as many logins as it may, or other logins took all of
+    the time. A call that did log in, and was refused, raises the driver's own error instead.
+
+    Attributes:
+        tried: what was looked for and what came of it: stages and versions, never values.
+    """
+
+    def __init__(self, message: str, tried: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.tried = tried
 
 
 class SecretFormatError(SecretCacheError):

@@ -17,7 +17,15 @@ from secretcache._ids import is_region, partition_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Settings", "check_duration", "check_regions", "check_surroundings", "default_regions", "settings_from_env"]
+__all__ = [
+    "Settings",
+    "check_count",
+    "check_duration",
+    "check_regions",
+    "check_surroundings",
+    "default_regions",
+    "settings_from_env",
+]
 
 _PREFIX = "SECRETCACHE_"
 _ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL")
@@ -45,7 +53,7 @@ class Settings:
         put(self, "ttl", check_duration("ttl", self.ttl))
         put(self, "max_stale", check_duration("max_stale", self.max_stale))
         put(self, "timeout", check_duration("timeout", self.timeout, positive=True))
-        put(self, "max_entries", _check_count("max_entries", self.max_entries))
+        put(self, "max_entries", check_count("max_entries", self.max_entries))
         put(self, "refresh", _check_refresh(self.refresh))
         put(self, "primary_region", _check_listed("primary_region", self.primary_region, self.regions))
         put(self, "endpoint_urls", _check_endpoint_urls(self.endpoint_urls, self.regions))
@@ -91,7 +99,8 @@ def check_duration(argument: str, value: object, *, positive: bool = False) -> f
     return float(value)
 
 
-def _check_count(argument: str, value: object) -> int:
+def check_count(argument: str, value: object) -> int:
+    """A whole number of 1 or more that is no bool."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{argument} must be a whole number of 1 or more, got {value!r}")
     return value

@@ -1,19 +1,30 @@
-"""The two ways to wait for a flight: a thread's and a task's. What to do meanwhile is the engine's, and the same."""
+"""The two ways to wait: a thread's and a task's. For what, and what to do meanwhile, is the room's, and the same."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from secretcache._engine import Engine
-    from secretcache._flight import Waiter
     from secretcache._runtime import Runtime
 
-__all__ = ["TaskWait", "ThreadWait"]
+__all__ = ["Room", "TaskWait", "ThreadWait"]
+
+_W_contra = TypeVar("_W_contra", contravariant=True)
+_W = TypeVar("_W")
+
+
+class Room(Protocol[_W_contra]):
+    """Where one waits: the engine for a flight, the logins for a turn."""
+
+    def look(self, waiter: _W_contra, /) -> float | None:
+        """When to look again; None when there is nothing left to wait for."""
+
+    def leave(self, waiter: _W_contra, /) -> None:
+        """A waiter waits no longer."""
 
 
 class ThreadWait:
@@ -24,14 +35,14 @@ class ThreadWait:
         self._event = runtime.event()
         self.wake: Callable[[], None] = self._event.set
 
-    def until_over(self, engine: Engine, waiter: Waiter) -> None:
-        """Returns when the flight is over, or when the waiter's own time is."""
+    def until_over(self, room: Room[_W], waiter: _W) -> None:
+        """Returns when what it waits for is over, or when the waiter's own time is."""
         try:
-            while (look_at := engine.look(waiter)) is not None:
+            while (look_at := room.look(waiter)) is not None:
                 self._runtime.wait(self._event, look_at)
                 self._event.clear()
         finally:
-            engine.leave(waiter)
+            room.leave(waiter)
 
 
 class TaskWait:
@@ -45,13 +56,13 @@ class TaskWait:
         self._event = asyncio.Event()
         self.wake: Callable[[], None] = partial(_set_in, self._loop, self._event)
 
-    async def until_over(self, engine: Engine, waiter: Waiter) -> None:
-        """Returns when the flight is over, or when the waiter's own time is."""
+    async def until_over(self, room: Room[_W], waiter: _W) -> None:
+        """Returns when what it waits for is over, or when the waiter's own time is."""
         try:
-            while (look_at := engine.look(waiter)) is not None:
+            while (look_at := room.look(waiter)) is not None:
                 await self._ring_or_wake(look_at)
         finally:
-            engine.leave(waiter)
+            room.leave(waiter)
 
     async def _ring_or_wake(self, until: float) -> None:
         cancel = self._runtime.alarm(self._loop, until, self._event.set)

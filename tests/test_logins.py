@@ -1,0 +1,295 @@
+"""Who may log in to a target: no order of events makes one process lock an account."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secretcache._logins import IN_FLIGHT, MAX_REFUSALS, Limits, Logins, Turn, Verdict, logins_of
+from secretcache._runtime import SystemRuntime
+from support import ManualRuntime
+
+
+class Owner:
+    """In a cache's place."""
+
+
+class Door:
+    """The logins of one target, and what AWSCURRENT is as far as the process knows."""
+
+    def __init__(self) -> None:
+        self.runtime = ManualRuntime()
+        self.logins = Logins(self.runtime)
+        self.owner = Owner()
+        self.held, self.moves = "v1", 0
+        self.woken: list[Turn] = []
+
+    def ask(self, version: str = "v1", key: str = "app", limits: Limits | None = None) -> Turn:
+        """A turn in line, looked at once."""
+        until = self.runtime.now() + 10.0
+        turn = Turn(key, version, limits or Limits(), until, lambda: self.woken.append(turn), self.owner, self.seen)
+        self.logins.ask(turn)
+        self.look(turn)
+        return turn
+
+    def seen(self) -> tuple[str, int]:
+        return self.held, self.moves
+
+    def look(self, turn: Turn) -> Verdict | None:
+        # As ThreadWait and TaskWait do it.
+        if self.logins.look(turn) is None:
+            self.logins.leave(turn)
+        return turn.verdict
+
+    def move(self, version: str) -> None:
+        self.held, self.moves = version, self.moves + 1
+
+    def takes(self, turn: Turn) -> None:
+        assert turn.verdict is Verdict.GO
+        self.logins.accepted(turn)
+        self.logins.end(turn)
+
+    def refuses(self, turn: Turn) -> None:
+        assert turn.verdict is Verdict.GO
+        self.logins.refused(turn)
+        self.logins.end(turn)
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def open_door(door: Door) -> Door:
+    """One at which v1 has logged in."""
+    door.takes(door.ask())
+    return door
+
+
+def test_the_first_login_of_a_version_goes_alone(door: Door) -> None:
+    first, second = door.ask(), door.ask()
+    assert (first.verdict, second.verdict) == (Verdict.GO, None)
+    door.takes(first)
+    assert second in door.woken
+    assert door.look(second) is Verdict.GO
+
+
+@pytest.mark.parametrize(("max_refusals", "width"), [(1, 1), (3, 1), (4, 2), (5, 3), (50, 3)])
+def test_then_as_many_as_leave_two_other_versions_their_try(open_door: Door, max_refusals: int, width: int) -> None:
+    turns = [open_door.ask(limits=Limits(max_refusals)) for _ in range(width + 2)]
+    assert [turn.verdict for turn in turns] == [Verdict.GO] * width + [None] * 2
+    open_door.logins.end(turns[0])
+    assert open_door.look(turns[width]) is Verdict.GO
+    assert open_door.look(turns[width + 1]) is None
+
+
+def test_after_a_refusal_one_at_a_time_until_one_that_began_later_succeeds(open_door: Door) -> None:
+    one, two, three = (open_door.ask(limits=Limits(max_refusals=5)) for _ in range(3))
+    open_door.refuses(one)
+    # Let in before the password changed, told of after it: says nothing of now.
+    open_door.takes(two)
+    pending, other = open_door.ask("v2"), open_door.ask("v2")
+    assert (pending.verdict, other.verdict) == (None, None)
+    open_door.refuses(three)
+    assert open_door.look(pending) is Verdict.GO
+    assert open_door.look(other) is None
+    open_door.takes(pending)
+    assert [open_door.ask("v2").verdict for _ in range(2)] == [Verdict.GO] * 2
+
+
+def test_who_waits_with_a_refused_version_is_told_at_once(open_door: Door) -> None:
+    flying = [open_door.ask() for _ in range(2)]
+    waiting = [open_door.ask() for _ in range(50)]
+    open_door.woken.clear()
+    open_door.logins.refused(flying[0])
+    assert set(waiting) <= set(open_door.woken)
+    assert {open_door.look(turn) for turn in waiting} == {Verdict.KNOWN}
+
+
+def test_an_outcome_that_is_neither_proves_nothing(door: Door) -> None:
+    door.logins.end(door.ask())
+    first, second = door.ask(), door.ask()
+    assert (first.verdict, second.verdict) == (Verdict.GO, None)
+
+
+def test_what_leaves_wakes_the_next(open_door: Door) -> None:
+    flying = [open_door.ask() for _ in range(2)]
+    gone, next_one = open_door.ask(), open_door.ask()
+    open_door.logins.end(flying[0])
+    open_door.woken.clear()
+    open_door.logins.leave(gone)  # woken, and cancelled before it looked
+    assert next_one in open_door.woken
+    assert open_door.look(next_one) is Verdict.GO
+
+
+def test_each_login_in_flight_may_be_refused_too(door: Door) -> None:
+    door.takes(door.ask("v1"))
+    door.refuses(door.ask("v2"))
+    limits = Limits(max_refusals=2)
+    first, second = (door.ask("v1", limits=limits) for _ in range(2))
+    assert (first.verdict, second.verdict) == (Verdict.GO, None)
+    door.refuses(first)
+    assert door.look(second) is Verdict.SPENT
+
+
+def test_four_refusals_in_thirty_seconds(door: Door) -> None:
+    for number in range(MAX_REFUSALS):
+        door.refuses(door.ask(f"v{number}"))
+        door.runtime.advance(1.0)
+    assert door.ask("v9").verdict is Verdict.SPENT
+    assert door.ask("v9", key="another account").verdict is Verdict.GO
+    door.runtime.advance(26.0)
+    assert door.ask("v9").verdict is Verdict.GO
+
+
+def test_a_success_wipes_the_refusals_out(door: Door) -> None:
+    for number in range(3 * MAX_REFUSALS):
+        door.refuses(door.ask(f"old{number}"))
+        door.takes(door.ask(f"new{number}"))
+
+
+def test_a_refused_version_waits_until_current_is_seen_to_move_to_it(door: Door) -> None:
+    door.refuses(door.ask("v2"))
+    assert door.ask("v2").verdict is Verdict.KNOWN
+    door.move("v3")
+    assert door.ask("v2").verdict is Verdict.KNOWN
+    door.move("v2")
+    again = door.ask("v2")
+    assert again.verdict is Verdict.GO
+    door.refuses(again)
+    assert door.ask("v2").verdict is Verdict.KNOWN, "it has not moved since"
+    door.move("v1")
+    door.move("v2")
+    assert door.ask("v2").verdict is Verdict.GO
+
+
+def test_a_move_while_the_login_was_in_flight_counts(door: Door) -> None:
+    login = door.ask("v2")
+    door.move("v2")
+    door.refuses(login)
+    assert door.ask("v2").verdict is Verdict.GO
+
+
+def test_two_caches_count_their_moves_each_by_itself(door: Door) -> None:
+    door.moves = 7
+    door.refuses(door.ask("v1"))
+    door.owner, door.moves = Owner(), 0
+    gc.collect()
+    assert door.ask("v1").verdict is Verdict.KNOWN
+    door.move("v1")
+    assert door.ask("v1").verdict is Verdict.GO
+
+
+def test_when_a_password_that_worked_is_refused_the_others_may_work_again(door: Door) -> None:
+    door.refuses(door.ask("v2"))
+    door.takes(door.ask("v1"))
+    assert door.ask("v2").verdict is Verdict.KNOWN
+    door.refuses(door.ask("v1"))
+    assert door.ask("v1").verdict is Verdict.KNOWN
+    assert door.ask("v2").verdict is Verdict.GO
+
+
+def test_a_refusal_can_be_given_an_end(door: Door) -> None:
+    limits = Limits(retry_refused_after=60.0)
+    door.refuses(door.ask())
+    door.runtime.advance(59.0)
+    assert door.ask(limits=limits).verdict is Verdict.KNOWN
+    door.runtime.advance(1.0)
+    assert door.ask().verdict is Verdict.KNOWN
+    assert door.ask(limits=limits).verdict is Verdict.GO
+
+
+def test_time_that_is_over_is_over(door: Door) -> None:
+    first, second = door.ask(), door.ask()
+    door.runtime.advance(10.0)
+    assert door.look(second) is Verdict.LATE
+    door.takes(first)
+
+
+def test_what_a_target_remembers_is_bounded(door: Door) -> None:
+    for number in range(100):
+        door.refuses(door.ask(f"old{number}"))
+        login = door.ask(f"new{number}")
+        door.takes(login)
+    for number in range(100):
+        door.takes(door.ask(f"good{number}"))
+    assert len(login.target.refused) <= 16
+    assert len(login.target.proven) <= 17
+    assert not login.target.waiting
+    assert not login.target.flying
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_order_of_events_locks_an_account(data: st.DataObject) -> None:
+    """The server judges a login at any moment between its start and its end; its count goes back at a success."""
+    door, password = Door(), "v1"
+    in_a_row: list[Turn] = []
+    versions = st.sampled_from(["v0", "v1", "v2", "v3"])
+    turns: list[Turn] = []
+    judged: dict[Turn, bool] = {}
+    for _ in range(data.draw(st.integers(1, 60))):
+        what = data.draw(st.sampled_from(["ask", "look", "judge", "judge", "tell", "tell", "change", "move", "drop"]))
+        waiting = [turn for turn in turns if turn.verdict is None]
+        flying = [turn for turn in turns if turn.verdict is Verdict.GO]
+        if what == "ask":
+            turns.append(door.ask(data.draw(versions)))
+        elif what == "look" and waiting:
+            door.look(data.draw(st.sampled_from(waiting)))
+        elif what == "judge" and (open_ones := [turn for turn in flying if turn not in judged]):
+            turn = data.draw(st.sampled_from(open_ones))
+            judged[turn] = turn.version == password
+            in_a_row = [] if judged[turn] else [*in_a_row, turn]
+        elif what == "tell" and (done := [turn for turn in flying if turn in judged]):
+            turn = data.draw(st.sampled_from(done))
+            (door.takes if judged[turn] else door.refuses)(turn)
+            turns.remove(turn)
+        elif what == "change":
+            password = data.draw(versions)
+        elif what == "move":
+            door.move(data.draw(versions))
+        elif what == "drop" and turns:
+            turn = data.draw(st.sampled_from(turns))
+            door.logins.end(turn)
+            turns.remove(turn)
+            # A login that was abandoned and refused all the same is what nobody can count.
+            in_a_row = [one for one in in_a_row if one is not turn]
+        turns = [turn for turn in turns if turn.verdict in {None, Verdict.GO}]
+        assert len(in_a_row) <= MAX_REFUSALS
+        assert sum(turn.verdict is Verdict.GO for turn in turns) <= IN_FLIGHT
+
+
+def test_one_process_has_one_book_for_all_its_caches_and_a_child_a_new_one() -> None:
+    assert logins_of(SystemRuntime()) is logins_of(SystemRuntime())
+    assert logins_of(ManualRuntime()) is not logins_of(SystemRuntime())
+    runtime = ManualRuntime()
+    assert logins_of(runtime) is logins_of(runtime)
+
+
+def test_a_child_has_a_book_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = logins_of(SystemRuntime())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)
+        assert logins_of(SystemRuntime()) is not parents
+    assert logins_of(SystemRuntime()) is parents
+
+
+def test_leaving_takes_no_lock(open_door: Door) -> None:
+    """A task may be collected while this very thread holds the lock."""
+    flying, waiting = [open_door.ask() for _ in range(2)], open_door.ask()
+    left = threading.Event()
+
+    def leave() -> None:
+        open_door.logins.end(flying[0])
+        open_door.logins.leave(waiting)
+        left.set()
+
+    with open_door.logins._lock:
+        threading.Thread(target=leave, daemon=True).start()
+        assert left.wait(10.0)
