@@ -49,7 +49,9 @@ class Engine:
         self._transport = transport
         self._lifetime = Lifetime(runtime.now, settings.ttl)
         self._lifetime_by_id = Lifetime(runtime.now, max(settings.ttl, settings.max_stale))
-        self._freshness = Freshness(settings.ttl, settings.max_stale, background, settings.timeout, runtime.random)
+        self._freshness = Freshness(
+            settings.ttl, settings.max_stale, background, settings.timeout, runtime.random, settings.retry
+        )
         self.store = Store(self._freshness, settings.max_entries, settings.regions)
         self._loads = Loads(settings, runtime, _attempt(self), weakref.ref(self))
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)

@@ -1,0 +1,88 @@
+"""The real boto clients of the listed regions, for what is no cached read. Each is made when it is first needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import cachetools
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from secretcache._client.shapes import BATCH
+from secretcache._transport import Fault
+from secretcache._transport._botocore import _default_session
+from secretcache._transport._classify import classify
+from secretcache._transport._quiet import quiet_bodies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from secretcache._settings import Settings
+
+__all__ = ["Regions"]
+
+_SERVICE = "secretsmanager"
+_ELSEWHERE = frozenset({Fault.REGION, Fault.THROTTLED, Fault.IDENTITY, Fault.NOT_OFFERED})
+_PAGES = 256
+_BOUNDED = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
+"""For reads that fail over: a silent region must not hold them for botocore's 60 s."""
+
+
+class Regions:
+    """One region's plain client after the other's, and what is asked of several."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.names = settings.regions
+        self.primary = settings.primary_region or (self.names[0] if len(self.names) == 1 else None)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, bool], Any] = {}
+        self._pages: cachetools.LRUCache[str, str] = cachetools.LRUCache(_PAGES)
+
+    def make(self, region: str, *, bounded: bool = False) -> Any:
+        """A new client of a region, with the caller's own configuration and nothing of the cache's."""
+        session: Any = (self._settings.session_factory or _default_session)(region)
+        make = getattr(session, "create_client", None) or session.client  # botocore's session, or boto3's
+        config = self._settings.client_config
+        if bounded:
+            config = (config or Config()).merge(_BOUNDED)
+        url = self._settings.endpoint_urls.get(region)
+        return make(_SERVICE, region_name=region, endpoint_url=url, config=config)
+
+    def client(self, region: str, *, bounded: bool = False) -> Any:
+        """The client of a region, always the same one."""
+        made = self._clients.get((region, bounded))
+        if made is None:
+            new = self.make(region, bounded=bounded)  # not under the lock: it may run user code
+            with self._lock:
+                made = self._clients.setdefault((region, bounded), new)
+        return made
+
+    def batch(self, params: Mapping[str, Any]) -> Any:
+        """BatchGetSecretValue of the first region that can answer; a further page of the one that gave the first."""
+        with self._lock:
+            began_in = self._pages.get(params.get("NextToken", ""))
+        names = self.names if began_in is None else (began_in,)
+        for region in names[:-1]:
+            try:
+                return self._batch_of(region, params)
+            except (ClientError, BotoCoreError) as error:
+                host = self.client(region, bounded=True).meta.endpoint_url.split("//")[-1].split(":")[0]
+                if classify(error, operation=BATCH, host=host).fault not in _ELSEWHERE:
+                    raise
+        return self._batch_of(names[-1], params)
+
+    def _batch_of(self, region: str, params: Mapping[str, Any]) -> Any:
+        with quiet_bodies():
+            told = self.client(region, bounded=True).batch_get_secret_value(**params)
+        told.get("ResponseMetadata", {}).pop("MaxAttemptsReached", None)  # of botocore's retries, which are off
+        if token := told.get("NextToken"):
+            with self._lock:
+                self._pages[token] = region
+        return told
+
+    def close(self) -> None:
+        """Lets go of the clients' idle connections."""
+        for client in self._clients.copy().values():
+            client.close()
