@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Freshness:
     takeover: float
     """Seconds that the background may be late with a retry before a reader does it instead."""
     random: Callable[[], float]
-    retry: Retry = Retry()
+    retry: Retry = field(default_factory=Retry)
 
     def renew(self, entry: Entry) -> None:
         """Sets an entry's times after an answer. Ages count from when its request was sent."""

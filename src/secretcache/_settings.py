@@ -37,7 +37,7 @@ class Settings:
     endpoint_urls: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     session_factory: Callable[[str], Any] | None = None
     client_config: Any = None
-    retry: Retry = Retry()
+    retry: Retry = field(default_factory=Retry)
 
     def __post_init__(self) -> None:
         put = object.__setattr__

@@ -6,7 +6,6 @@ answer: the next region is asked, and the primary in the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from secretcache._transport import BatchCall, Call, Failure, Fault
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from secretcache._ids import Query, SecretId
     from secretcache._transport import Reply, Request, Transport
@@ -54,9 +53,7 @@ class Written:
         self._now = now
         self._marks: dict[SecretId, _Mark] = {}
 
-    def note(
-        self, arn: str, region: str, stages: Mapping[str, str] = _NOTHING, *, awaited: bool = False
-    ) -> None:
+    def note(self, arn: str, region: str, stages: Mapping[str, str] = _NOTHING, *, awaited: bool = False) -> None:
         """A secret was written in its primary region.
 
         `stages` are the versions it is known to show from now on or, of a rotation (`awaited`), to show some time.
@@ -103,9 +100,7 @@ class Written:
         return False
 
 
-_BEHIND = Failure(
-    Fault.MISSING, "BehindAWrite", "this replica does not show yet what was written", answered=True
-)
+_BEHIND = Failure(Fault.MISSING, "BehindAWrite", "this replica does not show yet what was written", answered=True)
 
 
 @dataclass(slots=True)

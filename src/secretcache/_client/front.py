@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse, HTTPHeaders
 from botocore.exceptions import ClientError
 
 from secretcache._client.regions import Regions
@@ -32,7 +32,7 @@ _PARAMS, _REGION = "secretcache_params", "secretcache_region"
 _BATCH_MOST = 20
 _PLAIN = frozenset({"SecretId", "VersionStage"})
 _ROTATION_SECONDS = 900.0
-"""For so long after RotateSecret a read looks whether the new version has come: as long as a Lambda function may run."""
+"""For so long after RotateSecret a read looks whether the new version has come: a Lambda function may run as long."""
 _ROTATION_PACE = 1.0
 
 
@@ -160,7 +160,7 @@ class _Desk:
             told = self.batch_get_secret_value(params) or self._batch_elsewhere(params)
         else:
             told = self._elsewhere(model.name, params, context)
-        return None if told is None else (AWSResponse(None, 200, {}, None), told)
+        return None if told is None else (_no_http(), told)
 
     def _after_call(self, http_response: Any, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
         if is_write(model.name) and http_response.status_code < 300:  # noqa: PLR2004
@@ -255,6 +255,11 @@ class _Rotation:
         now = time.monotonic()
         due, self._asked = now >= self._asked + _ROTATION_PACE, max(self._asked, now)
         return due
+
+
+def _no_http() -> AWSResponse:
+    """What the handlers of `after-call` get for a response that came over no wire."""
+    return AWSResponse("", 200, HTTPHeaders(), None)
 
 
 def _not_understood(error: SecretCacheError) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import cachetools
 from botocore.config import Config
@@ -64,14 +65,19 @@ class Regions:
         with self._lock:
             began_in = self._pages.get(params.get("NextToken", ""))
         names = self.names if began_in is None else (began_in,)
+        told = None
         for region in names[:-1]:
-            try:
-                return self._batch_of(region, params)
-            except (ClientError, BotoCoreError) as error:
-                host = self.client(region, bounded=True).meta.endpoint_url.split("//")[-1].split(":")[0]
-                if classify(error, operation=BATCH, host=host).fault not in _ELSEWHERE:
-                    raise
-        return self._batch_of(names[-1], params)
+            told = told or self._batch_unless_down(region, params)
+        return told or self._batch_of(names[-1], params)
+
+    def _batch_unless_down(self, region: str, params: Mapping[str, Any]) -> Any:
+        try:
+            return self._batch_of(region, params)
+        except (ClientError, BotoCoreError) as error:
+            host = urlsplit(self.client(region, bounded=True).meta.endpoint_url).hostname or ""
+            if classify(error, operation=BATCH, host=host).fault not in _ELSEWHERE:
+                raise
+            return None
 
     def _batch_of(self, region: str, params: Mapping[str, Any]) -> Any:
         with quiet_bodies():

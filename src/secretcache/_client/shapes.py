@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from secretcache._cache import SecretCache
     from secretcache._secret import Secret
 
-__all__ = ["BATCH", "READ", "answer", "boto_error", "get_secret_value", "read", "value_of"]
+__all__ = ["BATCH", "READ", "answer", "boto_error", "fresh", "get_secret_value", "read", "service", "value_of"]
 
 READ, BATCH = "GetSecretValue", "BatchGetSecretValue"
 _REFUSALS: tuple[tuple[type[SecretCacheError], str], ...] = (
@@ -64,9 +64,7 @@ def metadata(headers: Mapping[str, str]) -> dict[str, Any]:
 
 def read(cache: SecretCache, params: Mapping[str, Any]) -> Secret:
     """The secret that GetSecretValue's parameters ask for."""
-    return cache.get(
-        params["SecretId"], version_stage=params.get("VersionStage"), version_id=params.get("VersionId")
-    )
+    return cache.get(params["SecretId"], version_stage=params.get("VersionStage"), version_id=params.get("VersionId"))
 
 
 def boto_error(error: SecretCacheError, operation: str, exceptions: Any) -> Exception:
@@ -114,8 +112,9 @@ def fresh(error: BaseException) -> Exception:
 
 def get_secret_value(cache: SecretCache, params: Mapping[str, Any]) -> dict[str, Any]:
     """GetSecretValue, as a client would answer it, without one."""
-    model, exceptions = _service()
-    report = ParamValidator().validate(params, model.operation_model(READ).input_shape)
+    model, exceptions = service()
+    shape: Any = model.operation_model(READ).input_shape
+    report = ParamValidator().validate(params, shape)
     if report.has_errors():
         raise ParamValidationError(report=report.generate_report())
     try:
@@ -126,7 +125,8 @@ def get_secret_value(cache: SecretCache, params: Mapping[str, Any]) -> dict[str,
 
 
 @functools.cache
-def _service() -> tuple[ServiceModel, Any]:
+def service() -> tuple[ServiceModel, Any]:
+    """Secrets Manager's model, and the exceptions made of it, for those who have no client."""
     from botocore.session import Session  # noqa: PLC0415 - once, and not by those who have a client
 
     model = Session().get_service_model("secretsmanager")

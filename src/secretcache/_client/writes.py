@@ -73,12 +73,10 @@ def _learned(operation: str, secret_id: str, regions: Regions) -> str:
     """The primary region of a secret, from the first region that can describe it."""
     failures: list[Exception] = []
     for region in regions.names:
-        try:
-            told = regions.client(region).describe_secret(SecretId=in_region(secret_id, region, regions))
-        except (ClientError, BotoCoreError) as error:
-            failures.append(error)
-        else:
+        told = _described(secret_id, region, regions)
+        if not isinstance(told, Exception):
             return _listed(secret_id, told.get("PrimaryRegion") or region, regions)
+        failures.append(told)
     if all(isinstance(one, ClientError) and one.response["Error"]["Code"] == _MISSING for one in failures):
         return regions.names[0]  # which says so, to the operation itself
     unknown = ConfigurationError(
@@ -87,6 +85,14 @@ def _learned(operation: str, secret_id: str, regions: Regions) -> str:
         f"one of {list(regions.names)}, or allow secretsmanager:DescribeSecret"
     )
     raise unknown from failures[-1]
+
+
+def _described(secret_id: str, region: str, regions: Regions) -> dict[str, Any] | Exception:
+    try:
+        told: dict[str, Any] = regions.client(region).describe_secret(SecretId=in_region(secret_id, region, regions))
+    except (ClientError, BotoCoreError) as error:
+        return error
+    return told
 
 
 def _listed(secret_id: str, region: str, regions: Regions) -> str:

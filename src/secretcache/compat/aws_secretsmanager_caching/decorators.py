@@ -89,7 +89,7 @@ def _is_bound(func: Callable[..., Any], call: Callable[..., Any], args: tuple[An
         return False
     owner = args[0] if isinstance(args[0], type) else type(args[0])
     found = inspect.getattr_static(owner, func.__name__, None)
-    found = found.__func__ if isinstance(found, classmethod) else found
-    while found is not None and found is not call:
-        found = getattr(found, "__wrapped__", None)
-    return found is call
+    if found is None or isinstance(found, staticmethod):
+        return False
+    defined_in = func.__qualname__.rpartition(".")[0]
+    return found is call or any(defined_in == one.__qualname__ for one in owner.__mro__)
