@@ -164,7 +164,7 @@ def test_a_write_nobody_knows_of_is_asked_for(manager: EmbeddedSecretsManager, m
     client = make(primary_region=TOKYO, client_config=_once())
     assert value(client, name) == "v1"
     manager.rotate(name, "v2")  # as if the write had been carried out, and its answer lost
-    manager.proxies[TOKYO].fault = Refuse()
+    manager.proxies[TOKYO].set_fault(Refuse())
     with pytest.raises(EndpointConnectionError):
         client.put_secret_value(SecretId=name, SecretString="v2")
     manager.proxies[TOKYO].heal()
