@@ -20,8 +20,10 @@ from botocore.exceptions import (
 )
 from botocore.stub import Stubber
 from moto import mock_aws
+from mypy import api
 
 import secretcache
+from offline import offline
 from secretcache import CacheClosedError, ConfigurationError, SecretCache, SecretUnavailableError
 from secretcache._client.shapes import fresh
 from secretcache._demo.embedded import EmbeddedSecretsManager
@@ -107,7 +109,7 @@ def test_a_region_that_says_nothing_is_a_timeout(manager: EmbeddedSecretsManager
 
 
 def test_an_older_value_stands_in_for_a_read_and_for_a_batch() -> None:
-    house = House(ttl=60, session_factory=_offline)
+    house = House(ttl=60, session_factory=offline)
     client = secretcache.client(cache=house.cache)
     client.get_secret_value(SecretId="prod/db")
     house.fails(OSAKA)
@@ -119,7 +121,7 @@ def test_an_older_value_stands_in_for_a_read_and_for_a_batch() -> None:
 
 
 def test_a_batch_tells_a_refusal_of_one_secret_and_raises_for_all(make: Make, name: str) -> None:
-    house = House(session_factory=_offline)
+    house = House(session_factory=offline)
     client = secretcache.client(cache=house.cache)
     for region in REGIONS:
         house.says(region, _refusal("AccessDeniedException", Fault.DENIED))
@@ -152,7 +154,7 @@ def _refusal(code: str, fault: Fault) -> Failure:
 def test_each_failure_is_the_exception_boto3_has_for_it(
     fault: Fault, cause: Exception | None, raised: type[Exception], code: str
 ) -> None:
-    house = House(session_factory=_offline)
+    house = House(session_factory=offline)
     client = secretcache.client(cache=house.cache)
     for region in REGIONS:
         house.says(region, Failure(fault, "Code", "told so", cause=cause, answered=True))
@@ -217,15 +219,6 @@ def test_with_boto3_sessions(manager: EmbeddedSecretsManager, make: Make, name: 
     assert client.get_secret_value(SecretId=name)["SecretString"] == "v1"
 
 
-def _offline(region: str) -> Any:
-    from secretcache._demo.embedded import _isolated_session
-
-    session = _isolated_session()
-    session.set_credentials("testing", "testing")
-    session.set_config_variable("region", region)
-    return session
-
-
 def test_a_hit_is_cheap(make: Make, name: str) -> None:
     client = make()
     client.get_secret_value(SecretId=name)
@@ -257,7 +250,7 @@ def test_code_that_uses_ours_under_mock_aws() -> None:
 
 
 def test_code_that_uses_ours_with_a_stubber() -> None:
-    client = secretcache.client(REGIONS, session_factory=_offline)
+    client = secretcache.client(REGIONS, session_factory=offline)
     with Stubber(client) as stub:
         stub.add_response("get_secret_value", {"SecretString": "stubbed"}, {"SecretId": "prod/db"})
         assert code_under_test(client) == "stubbed"
@@ -266,14 +259,12 @@ def test_code_that_uses_ours_with_a_stubber() -> None:
 def test_a_dropped_client_does_not_warn() -> None:
     house = House()
     assert SecretCache._warns
-    client = secretcache.client(REGIONS, session_factory=_offline)
+    client = secretcache.client(REGIONS, session_factory=offline)
     assert not client.cache._warns
     assert house.cache._warns
 
 
 def test_type_checkers_see_boto3s_types(tmp_path: Path) -> None:
-    from mypy import api
-
     code = tmp_path / "uses.py"
     code.write_text(
         "import secretcache\n"
@@ -286,5 +277,3 @@ def test_type_checkers_see_boto3s_types(tmp_path: Path) -> None:
     assert 'Revealed type is "str"' in told.replace("builtins.", "")
     assert "secretcache._cache.SecretCache" in told
     assert 'Argument "SecretId" to "get_secret_value"' in told
-
-

@@ -270,7 +270,7 @@ def test_it_is_a_botocore_client(client: Any) -> None:
     assert client.can_paginate("list_secrets")
     assert not client.can_paginate("get_secret_value")
     with pytest.raises(AttributeError):
-        _ = client.get_secret_values
+        _ = client.get_secret_values  # type: ignore[attr-defined]
 
 
 def test_metadata_is_read_in_the_first_region(client: Any, manager: EmbeddedSecretsManager, name: str) -> None:

@@ -8,10 +8,12 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 from botocore.stub import Stubber
 
 import secretcache
+from offline import offline
 from secretcache import ConfigurationError
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Refuse
@@ -161,7 +163,7 @@ def test_stubbed_writes_ask_no_region(manager: EmbeddedSecretsManager, make: Mak
 
 
 def test_a_write_nobody_knows_of_is_asked_for(manager: EmbeddedSecretsManager, make: Make, name: str) -> None:
-    client = make(primary_region=TOKYO, client_config=_once())
+    client = make(primary_region=TOKYO, client_config=Config(retries={"total_max_attempts": 1}))
     assert value(client, name) == "v1"
     manager.rotate(name, "v2")  # as if the write had been carried out, and its answer lost
     manager.proxies[TOKYO].set_fault(Refuse())
@@ -171,31 +173,16 @@ def test_a_write_nobody_knows_of_is_asked_for(manager: EmbeddedSecretsManager, m
     assert value(client, name) == "v2"
 
 
-def _once() -> Any:
-    from botocore.config import Config
-
-    return Config(retries={"total_max_attempts": 1})
-
-
 # a replica that lags behind: moto's never do
 
 
 def lagging(version: str = NEW) -> tuple[House, Any]:
     """A client whose Osaka shows the old version still, and whose Tokyo shows what was written."""
-    house = House(session_factory=_offline)
+    house = House(session_factory=offline)
     house.says(OSAKA, answer(OSAKA, "old", VersionId=OLD))
     house.says(TOKYO, answer(TOKYO, "old", VersionId=OLD))
     client = secretcache.client(cache=house.cache)
     return house, client
-
-
-def _offline(region: str) -> Any:
-    from secretcache._demo.embedded import _isolated_session
-
-    session = _isolated_session()
-    session.set_credentials("testing", "testing")
-    session.set_config_variable("region", region)
-    return session
 
 
 def write(client: Any, method: str, response: dict[str, Any], **params: Any) -> None:
