@@ -98,7 +98,7 @@ def test_where_no_region_can_be_reached_the_error_is_botocores(
     with pytest.raises(EndpointConnectionError):
         client.batch_get_secret_value(Filters=[{"Key": "name", "Values": [name]}])
     with pytest.raises(EndpointConnectionError):
-        make(timeout=1).cache.get_secret_value(SecretId=name)
+        make().cache.get_secret_value(SecretId=name)
 
 
 def test_a_region_that_says_nothing_is_a_timeout(manager: EmbeddedSecretsManager, make: Make, name: str) -> None:
@@ -203,6 +203,8 @@ def test_on_a_cache_of_the_callers(make: Make, name: str) -> None:
     client = secretcache.client(cache=cache)
     assert client.get_secret_value(SecretId=name)["SecretString"] == "v1"
     assert client.cache is cache
+    client.close()
+    assert cache.get(name).string == "v1"
     with pytest.raises(ConfigurationError, match="cache"):
         secretcache.client(REGIONS, cache=cache)
 

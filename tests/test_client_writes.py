@@ -173,6 +173,28 @@ def test_a_write_nobody_knows_of_is_asked_for(manager: EmbeddedSecretsManager, m
     assert value(client, name) == "v2"
 
 
+def test_what_is_no_value_is_written_without_doubting_a_replica(make: Make, name: str) -> None:
+    client = make()
+    client.tag_resource(SecretId=name, Tags=[{"Key": "a", "Value": "b"}])
+    client.put_resource_policy(SecretId=name, ResourcePolicy="{}")
+    client.update_secret(SecretId=name, Description="of the application")
+    assert client.describe_secret(SecretId=name)["Description"] == "of the application"
+    assert not client.cache._written._marks
+    assert value(client, name) == "v1"
+
+
+def test_a_replica_is_made_a_secret_of_its_own_in_its_region(manager: EmbeddedSecretsManager, make: Make) -> None:
+    client = make()
+    asked = {"SecretId": arn(TOKYO)}
+    with Stubber(client._desk.regions.client(TOKYO)) as stub:
+        stub.add_response("stop_replication_to_replica", {"ARN": arn(TOKYO)}, asked)
+        client.stop_replication_to_replica(**asked)
+        stub.assert_no_pending_responses()
+    with Stubber(client._desk.regions.client(TOKYO)), pytest.raises(ClientError):
+        client.stop_replication_to_replica(SecretId="no/such")  # by name: of the first region
+    assert manager.proxies[OSAKA].requests
+
+
 # a replica that lags behind: moto's never do
 
 

@@ -504,9 +504,33 @@ def test_delays_grow_and_end() -> None:
         runtime.advance(0.02)
         assert not failures.must_wait(key)
         assert failures.must_wait(key), "one asks, and the others wait for what comes of it"
-    failures.forget("prod/db")
+    failures.forget(key)
     assert failures.of(key) is None
     assert not failures.must_wait(key)
+
+
+def test_no_more_failures_are_kept_than_secrets() -> None:
+    failures = Failures(Retry(), 2, ManualRuntime().now)
+    error = secretcache.SecretNotFoundError("no")
+    for name in "abc":
+        failures.note((name, "AWSCURRENT"), error)
+    assert [failures.of((name, "AWSCURRENT")) for name in "abc"] == [None, error, error]
+
+
+def test_a_failure_that_is_over_does_not_come_back(manager: EmbeddedSecretsManager, client: Any) -> None:
+    package, name = importlib.import_module(OURS), f"test/{uuid4().hex}"
+    options = {"exception_retry_delay_base": 0, "secret_refresh_interval": 0}
+    cache = package.SecretCache(package.SecretCacheConfig(**options), client)
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        cache.get_secret_string(name)
+    manager.create(name, "v1")
+    assert cache.get_secret_string(name) == "v1"
+    assert not cache._failures
+    manager.proxies[TOKYO].set_fault(Refuse())
+    assert cache.get_secret_string(name) == "v1"
+    assert not cache.refresh_secret_now(name)
+    assert cache.get_secret_string(name) == "v1"
+    cache.close()
 
 
 def test_a_growth_without_end_is_no_overflow() -> None:

@@ -63,8 +63,8 @@ class Written:
             return
         self.ticket += 1
         self._marks.pop(secret, None)
-        while len(self._marks) >= _MOST:
-            self._marks.pop(next(iter(self._marks)), None)
+        for oldest in list(self._marks)[: max(0, len(self._marks) - _MOST + 1)]:
+            self._marks.pop(oldest, None)
         self._marks[secret] = _Mark(region, self.ticket, self._now() + _DOUBT, dict(stages), awaited)
 
     def judge(self, call: Request, reply: Reply, sent_after: int) -> Reply:

@@ -33,7 +33,7 @@ def client(regions: Sequence[str] | None = None, *, cache: SecretCache | None = 
 
     Args:
         regions: region names, the preferred one first; as `SecretCache`.
-        cache: a cache to stand on, instead of one made from `regions` and `options`.
+        cache: a cache to stand on, instead of one made from `regions` and `options`; the client does not close it.
         **options: those of `SecretCache`: `ttl`, `max_stale`, `timeout`, `primary_region`, `endpoint_urls`, ...
             `client_config` is also the configuration of the real clients.
 
@@ -44,8 +44,9 @@ def client(regions: Sequence[str] | None = None, *, cache: SecretCache | None = 
         raise ConfigurationError("cache: a client over a cache of yours takes neither regions nor options")
     from secretcache._client.front import make_client  # noqa: PLC0415 - imports botocore
 
+    owns = cache is None
     if cache is None:
         cache = SecretCache(regions, **options)
         cache._warns = False  # noqa: SLF001 - nobody closes a boto client
-    made: CachingClient = make_client(cache)
+    made: CachingClient = make_client(cache, owns=owns)
     return made

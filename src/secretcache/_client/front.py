@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from secretcache._client.regions import Regions
 from secretcache._client.shapes import BATCH, READ, answer, boto_error, metadata, read, value_of
-from secretcache._client.writes import home_of, in_region, is_write, shown_after
+from secretcache._client.writes import changes_values, home_of, in_region, is_write, shown_after
 from secretcache._errors import ConfigurationError, SecretAccessDeniedError, SecretCacheError, SecretNotFoundError
 from secretcache._ids import CURRENT, Query, parse_secret_id
 
@@ -36,14 +36,14 @@ _ROTATION_SECONDS = 900.0
 _ROTATION_PACE = 1.0
 
 
-def make_client(cache: SecretCache) -> Any:
-    """A client over that cache."""
+def make_client(cache: SecretCache, *, owns: bool) -> Any:
+    """A client over that cache, which it closes if it owns it."""
     regions = Regions(cache._settings)  # noqa: SLF001
     client = regions.make(regions.names[0])
     desk = _Desk(cache, regions, client)
     client.meta.events = _Watched(client.meta.events)
     kind = type(client)
-    parts = {"cache": cache, "_desk": desk, "__doc__": kind.__doc__, "__module__": kind.__module__}
+    parts = {"cache": cache, "_desk": desk, "_owns": owns, "__doc__": kind.__doc__, "__module__": kind.__module__}
     client.__class__ = type(kind.__name__, (_Front, kind), parts)
     return client
 
@@ -66,6 +66,7 @@ class _Front:
 
     cache: SecretCache
     _desk: _Desk
+    _owns: bool
     meta: Any
 
     def get_secret_value(self, *args: Any, **kwargs: Any) -> Any:
@@ -79,8 +80,9 @@ class _Front:
         return super().get_secret_value(*args, **kwargs)  # type: ignore[misc] # of the class botocore generates
 
     def close(self) -> None:
-        """Closes the cache, and the connections of every region's client."""
-        self.cache.close()
+        """Closes the cache, unless it was the caller's, and the connections of every region's client."""
+        if self._owns:
+            self.cache.close()
         self._desk.regions.close()
         super().close()  # type: ignore[misc]
 
@@ -174,8 +176,6 @@ class _Desk:
     # what is no cached read
 
     def _batch_elsewhere(self, params: Mapping[str, Any]) -> Any:
-        if len(self.regions.names) == 1:
-            return None
         try:
             return self.regions.batch(params)
         except ClientError as error:
@@ -212,13 +212,14 @@ class _Desk:
         arn = response.get("ARN")
         rotates = operation == "RotateSecret"
         shown = shown_after(operation, params, response)
-        if arn:
+        if arn and changes_values(operation, shown):
             self._cache._written.note(arn, region, shown, awaited=rotates)  # noqa: SLF001
         for secret_id in (arn, params.get("SecretId"), response.get("Name")):
             self._forget(secret_id)
         if rotates and shown:
             ends = time.monotonic() + _ROTATION_SECONDS
-            self._rotating[response.get("Name", "")] = _Rotation(shown[CURRENT], ends)
+            under_way = {name: one for name, one in self._rotating.copy().items() if not one.is_over("")}
+            self._rotating = {**under_way, response.get("Name", ""): _Rotation(shown[CURRENT], ends)}
 
     def _forget(self, secret_id: str | None) -> None:
         if secret_id:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import cachetools
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,15 +29,17 @@ _BOUNDED = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempt
 
 
 class Regions:
-    """One region's plain client after the other's, and what is asked of several."""
+    """One region's plain client after the other's, and what is asked of several.
+
+    Takes no lock, which a fork could leave held: each step is one operation on one dictionary.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.names = settings.regions
         self.primary = settings.primary_region or (self.names[0] if len(self.names) == 1 else None)
         self._settings = settings
-        self._lock = threading.Lock()
         self._clients: dict[tuple[str, bool], Any] = {}
-        self._pages: cachetools.LRUCache[str, str] = cachetools.LRUCache(_PAGES)
+        self._pages: dict[str, str] = {}
 
     def make(self, region: str, *, bounded: bool = False) -> Any:
         """A new client of a region, with the caller's own configuration and nothing of the cache's."""
@@ -55,15 +55,12 @@ class Regions:
         """The client of a region, always the same one."""
         made = self._clients.get((region, bounded))
         if made is None:
-            new = self.make(region, bounded=bounded)  # not under the lock: it may run user code
-            with self._lock:
-                made = self._clients.setdefault((region, bounded), new)
+            made = self._clients.setdefault((region, bounded), self.make(region, bounded=bounded))
         return made
 
     def batch(self, params: Mapping[str, Any]) -> Any:
         """BatchGetSecretValue of the first region that can answer; a further page of the one that gave the first."""
-        with self._lock:
-            began_in = self._pages.get(params.get("NextToken", ""))
+        began_in = self._pages.get(params.get("NextToken", ""))
         names = self.names if began_in is None else (began_in,)
         told = None
         for region in names[:-1]:
@@ -84,8 +81,9 @@ class Regions:
             told = self.client(region, bounded=True).batch_get_secret_value(**params)
         told.get("ResponseMetadata", {}).pop("MaxAttemptsReached", None)  # of botocore's retries, which are off
         if token := told.get("NextToken"):
-            with self._lock:
-                self._pages[token] = region
+            self._pages[token] = region
+            for oldest in list(self._pages)[:-_PAGES]:
+                self._pages.pop(oldest, None)
         return told
 
     def close(self) -> None:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from secretcache._client.regions import Regions
 
-__all__ = ["home_of", "in_region", "is_write", "shown_after"]
+__all__ = ["changes_values", "home_of", "in_region", "is_write", "shown_after"]
 
 _READS = ("Describe", "Get", "List", "Validate")
 _OF_THE_REPLICA = "StopReplicationToReplica"
 """Called in the region of the replica, which it makes a secret of its own."""
+_OF_VALUES = ("CancelRotateSecret", "DeleteSecret", "RestoreSecret", "RotateSecret", "UpdateSecretVersionStage")
 _MISSING = "ResourceNotFoundException"
 
 
@@ -43,6 +44,11 @@ def shown_after(operation: str, params: Mapping[str, Any], response: Mapping[str
     if operation == "UpdateSecretVersionStage" and "MoveToVersionId" in params:
         return {params["VersionStage"]: params["MoveToVersionId"]}
     return {}
+
+
+def changes_values(operation: str, shown: Mapping[str, str]) -> bool:
+    """Whether a replica may lag behind an operation with a value; a policy or a tag is none."""
+    return bool(shown) or operation in _OF_VALUES
 
 
 def home_of(operation: str, params: Mapping[str, Any], regions: Regions) -> str:

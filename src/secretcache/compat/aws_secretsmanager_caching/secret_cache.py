@@ -79,9 +79,11 @@ class SecretCache:
             for stage in tuple(self._stages):
                 self._existing(secret_id, stage, forced=True)
         except SecretCacheError as error:
-            self._failures.note((secret_id, self._stage), error)
+            if self._cache._held(_key(secret_id, self._stage)) is None:  # noqa: SLF001
+                self._failures.note((secret_id, self._stage), error)
             return False
-        self._failures.forget(secret_id)
+        for stage in (self._stage, *self._stages):
+            self._failures.forget((secret_id, stage))
         return True
 
     def close(self) -> None:
@@ -105,10 +107,13 @@ class SecretCache:
             return self._first_read(secret_id, stage)
         held = self._cache._held(_key(secret_id, stage))  # noqa: SLF001
         if held is not None:
+            self._failures.forget(key)
             return held
         if self._failures.must_wait(key):
             raise self._raised(failed)
-        return self._reported(secret_id, stage, forced=True)
+        secret = self._reported(secret_id, stage, forced=True)
+        self._failures.forget(key)
+        return secret
 
     def _first_read(self, secret_id: str, stage: str) -> Secret | None:
         if stage != self._stage:
