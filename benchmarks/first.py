@@ -44,6 +44,12 @@ class Bare:
 class OneSecret:
     """A region that holds one secret, without a network."""
 
+    def prepare(self, region: str) -> None:
+        """Nothing is needed."""
+
+    def reload(self) -> None:
+        """There are no credentials."""
+
     def send(self, call: Any) -> Mapping[str, Any]:
         return {
             "ARN": f"arn:aws:secretsmanager:{call.region}:123456789012:secret:prod/db-AbCdEf",

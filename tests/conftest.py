@@ -9,7 +9,10 @@ import pytest
 
 from secretcache import SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
+from server_fixtures import mariadb, postgres, redis_server
 from support import OSAKA, REGIONS, TOKYO, House
+
+__all__ = ["mariadb", "postgres", "redis_server"]
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,28 @@ from typing import Any, ClassVar, TypeVar
 
 from secretcache import SecretCache
 from secretcache._engine import Engine
+from secretcache._regions.policy import RegionPolicy
 from secretcache._runtime import Event, SystemRuntime, Thread, _Joinable
-from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
+from secretcache._transport import BatchCall, Call, DescribeCall, Failure, Fault, Reply, Request
 
 OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 REGIONS = (OSAKA, TOKYO)
 PATIENCE = 10.0  # real seconds: only a test that fails waits so long
+NO_RETRIES = RegionPolicy(retries=0)
+NOTHING_REMEMBERED = RegionPolicy(  # each flight asks the regions in their order, whatever came before
+    hedges=False,
+    suspect_for=0,
+    failures_in_a_row=10**9,
+    ratio_calls=10**9,
+    throttle_first=0,
+    identity_first=0,
+    parked_for=0,
+    remember_refusal=0,
+    token_floor=0,
+    tokens=1e9,
+    retries=0,
+    reloads=0,
+)
 T = TypeVar("T")
 
 
@@ -138,6 +154,12 @@ class ManualRuntime(SystemRuntime):
         with self._changed:
             assert self._changed.wait_for(lambda: moment in self._untils, PATIENCE), f"waiting for {self._untils}"
 
+    def is_waited_for(self, over: threading.Event) -> bool:
+        """Returns whether somebody waits for the clock, as soon as somebody does or it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or over.is_set(), 0.05)
+            return self._waiting > 0
+
     def until_waiting(self, readers: int) -> None:
         """Returns when that many readers wait."""
         with self._changed:
@@ -168,12 +190,23 @@ class ScriptedRegions:
         self.replies: dict[str, Callable[[Call], Reply]] = {}
         self.batch_replies: dict[str, Callable[[], Reply]] = {}
         self.calls: list[Any] = []
+        self.prepared: list[str] = []
+        self.reloads = 0
+        self.described: Callable[[DescribeCall], Reply] = lambda _: failure(Fault.DENIED, "AccessDeniedException")
         self.gates: list[Gate] = []
         self.closed = False
         self._held: set[str] = set()
         self._changed = threading.Condition()
 
-    def send(self, call: Call | BatchCall) -> Reply:
+    def prepare(self, region: str) -> Failure | None:
+        with self._changed:
+            self.prepared.append(region)
+        return None
+
+    def reload(self) -> None:
+        self.reloads += 1
+
+    def send(self, call: Request) -> Reply:
         with self._changed:
             self.calls.append(call)
             gate = Gate(call) if call.region in self._held else None
@@ -182,6 +215,8 @@ class ScriptedRegions:
             self._changed.notify_all()
         if gate:
             return gate.wait()
+        if isinstance(call, DescribeCall):
+            return self.described(call)
         return self.replies[call.region](call) if isinstance(call, Call) else self._batch(call)
 
     def _batch(self, call: BatchCall) -> Reply:
@@ -243,7 +278,7 @@ class House:
         for region in regions:
             self.says(region, "v1")
         # No thread but the test's own looks at the clock, unless the test is about that thread.
-        options = {"refresh": "on_access", **options}
+        options = {"refresh": "on_access", "_policy": NO_RETRIES, **options}
         self.cache = SecretCache(list(regions), _runtime=self.runtime, _transport=self.regions, **options)
         House.built.append(self.cache)
         self._ended = threading.Condition()
@@ -254,8 +289,9 @@ class House:
 
         def told(*arguments: Any) -> None:
             ended(*arguments)
-            with self._ended:
-                self._ended.notify_all()
+            for changed in (self._ended, self.runtime._changed):
+                with changed:
+                    changed.notify_all()
 
         engine.ended = told  # type: ignore[method-assign,assignment]
 
@@ -281,6 +317,15 @@ class House:
         while self.runtime.now() < end:
             self.runtime.advance(min(step, end - self.runtime.now()))
             self.rest()
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """The outcome of a call that waits for regions which may not be asked yet; moves the clock as it waits."""
+        caller = InThread(call)
+        while not caller.over.is_set():
+            if self.runtime.is_waited_for(caller.over):
+                self.runtime.advance(0.25)
+        outcome: T = caller.result()
+        return outcome
 
     def drop(self) -> None:
         """Lets go of the cache without closing it."""
@@ -309,6 +354,7 @@ class InThread:
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
+        self.over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: BaseException | None = None
         self.value: Any = None
@@ -319,6 +365,12 @@ class InThread:
             self.value = self._call()
         except BaseException as error:  # noqa: BLE001 - it is raised again in result()
             self.error = error
+        finally:
+            self.over.set()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
 
     def result(self) -> Any:
         self._thread.join(PATIENCE)

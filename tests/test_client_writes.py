@@ -337,7 +337,7 @@ def test_what_is_behind_is_taken_out_of_a_batch() -> None:
     house = House()
     written = Written(house.runtime.now)
     written.note(arn(TOKYO, "a"), TOKYO, {"AWSCURRENT": NEW})
-    transport = UpToDate(house.regions, written)  # type: ignore[arg-type] # as much of one as the tests need
+    transport = UpToDate(house.regions, written)
     queries = tuple(Query(parse_secret_id(name, REGIONS)) for name in ("a", "b"))
     reply = transport.send(BatchCall(OSAKA, queries))
     assert not isinstance(reply, Failure)

@@ -11,7 +11,6 @@ import ctypes
 import dataclasses
 import faulthandler
 import http.client
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -39,6 +38,7 @@ import pytest
 from keepalive import Answer, KeepAliveSecretsManager, Request, answer_in, make_cache
 from secretcache import SecretCache, SecretUnavailableError
 from secretcache._runtime import Lock
+from servers import need
 from support import PATIENCE, InThread
 
 if TYPE_CHECKING:
@@ -588,15 +588,6 @@ def site(command: Callable[[int], list[str]], secrets_manager: str, log: Path) -
         yield made
     finally:
         made.kill()
-
-
-def need(module: str) -> None:
-    """A server that is missing is a failure where all servers are required, and else a reason to skip."""
-    if importlib.util.find_spec(module) is None:
-        missing = f"{module} is not installed: pip install -e '.[dev]'"
-        if os.environ.get("REQUIRE_SERVERS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
 
 
 def gunicorn(listener: int) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secretcache import ConfigurationError, SecretCache, default_cache, set_default_cache
+from secretcache._settings import Settings
 from support import OSAKA, TOKYO, House
 
 BOTH = [OSAKA, TOKYO]
@@ -76,7 +77,14 @@ def test_max_entries(value: Any) -> None:
         ({"endpoint_urls": {OSAKA: None}}, "must be an http"),
         ({"endpoint_urls": {OSAKA: "http://me:word@x"}}, "must not carry a user name or password"),
         ({"session_factory": "profile"}, "^session_factory must be callable"),
-        ({"client_config": {"read_timeout": 1}}, "^client_config must be a botocore.config.Config, got dict"),
+        ({"client_config": [1]}, "^client_config must be a botocore.config.Config, or a mapping.*, got list"),
+        ({"client_config": {"read_timeout": 1}}, "^client_config: each key must be one of.*got 'read_timeout'"),
+        ({"client_config": {"us-east-1": Config()}}, "^client_config: each key must be one of.*got 'us-east-1'"),
+        (
+            {"client_config": {OSAKA: {}}},
+            r"^client_config\['ap-northeast-3'\] must be a botocore.config.Config, got dict",
+        ),
+        ({"client_config": {OSAKA: None}}, r"^client_config\['ap-northeast-3'\] must be a botocore"),
     ],
 )
 def test_the_others(options: dict[str, Any], expected: str) -> None:
@@ -93,6 +101,71 @@ def test_sound_settings_are_taken() -> None:
         session_factory=lambda region: boto3.Session(region_name=region),
         client_config=Config(proxies={}),
     )
+
+
+def test_client_config_is_for_all_regions_or_for_each() -> None:
+    one, other = Config(), Config()
+    settings = Settings(regions=(OSAKA, TOKYO), client_config=one)
+    assert (settings.config_of(OSAKA), settings.config_of(TOKYO)) == (one, one)
+    given = {OSAKA: one, TOKYO: other}
+    settings = Settings(regions=(OSAKA, TOKYO), client_config=given)
+    given.clear()
+    assert (settings.config_of(OSAKA), settings.config_of(TOKYO)) == (one, other)
+    settings = Settings(regions=(OSAKA, TOKYO), client_config={TOKYO: other})
+    assert (settings.config_of(OSAKA), settings.config_of(TOKYO)) == (None, other)
+
+
+FIPS = Config(use_fips_endpoint=True)
+
+
+@pytest.mark.parametrize(
+    ("regions", "options"),
+    [
+        (["us-east-1", "us-west-2", "ca-central-1", "ca-west-1"], {"client_config": FIPS}),
+        (["us-gov-west-1", "us-gov-east-1"], {"client_config": FIPS}),
+        (BOTH, {"client_config": FIPS, "endpoint_urls": {OSAKA: "https://a.example", TOKYO: "https://b.example"}}),
+        (["us-east-1", TOKYO], {"client_config": {"us-east-1": FIPS}}),
+        (BOTH, {"client_config": Config(use_dualstack_endpoint=True)}),
+    ],
+)
+def test_fips_where_there_is_a_host_for_it(regions: list[str], options: dict[str, Any]) -> None:
+    SecretCache(regions, **options)
+
+
+@pytest.mark.parametrize("region", [OSAKA, TOKYO, "eu-west-1", "xx-nowhere-9"])
+def test_a_fips_host_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    for config in (FIPS, {region: FIPS}):
+        with pytest.raises(ConfigurationError, match=f"^client_config asks for FIPS.*none in {region}:.*endpoint_urls"):
+            SecretCache(["us-east-1", region], client_config=config)
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "True")
+    SecretCache(["us-east-1"])
+    with pytest.raises(ConfigurationError, match=f"^AWS_USE_FIPS_ENDPOINT asks for FIPS.*none in {region}:"):
+        SecretCache(["us-east-1", region], client_config=Config(proxies={}))
+    SecretCache(["us-east-1", region], client_config={region: Config(use_fips_endpoint=False)})
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "no")
+    SecretCache([region])
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL"])
+def test_one_endpoint_for_several_regions_is_warned_of(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "https://one.example")
+    with pytest.warns(UserWarning, match=f"^{variable} is set: {OSAKA}, {TOKYO} have one.*endpoint_urls=") as caught:
+        SecretCache(BOTH)
+    assert [one.filename for one in caught] == [__file__]
+    with pytest.warns(UserWarning, match=f"^{variable} is set: {OSAKA}, {TOKYO} have"):
+        SecretCache([OSAKA, "us-east-1", TOKYO], endpoint_urls={"us-east-1": "https://a.example"})
+    monkeypatch.setenv("SECRETCACHE_REGIONS", ",".join(BOTH))
+    with pytest.warns(UserWarning, match=f"^{variable}"):
+        SecretCache.from_env()
+
+
+def test_one_endpoint_for_one_region_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://one.example")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "https://one.example")
+    SecretCache([OSAKA])
+    SecretCache(BOTH, endpoint_urls={OSAKA: "https://a.example"})
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    SecretCache(BOTH)
 
 
 @pytest.mark.parametrize("argument", ["version_stage", "version_id"])

@@ -2,115 +2,97 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
+import socket
 import threading
 from typing import Any
 
 import boto3
 import botocore.session
 import pytest
-from botocore import exceptions as errors
 from botocore.config import Config
 
+from local_aws import LocalAws, Said
 from secretcache import ConfigurationError, CredentialsError, SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
+from secretcache._ids import Query, SecretId
+from secretcache._secret import Lifetime
 from secretcache._settings import Settings
-from secretcache._transport import Fault
-from secretcache._transport._botocore import BotocoreTransport, _default_session
-from secretcache._transport._classify import classify
+from secretcache._transport import Call, Failure, Fault
+from secretcache._transport._botocore import BotocoreTransport
+from secretcache._transport._sessions import RegionClient, default_session
+from secretcache._versions import read_answer
 from support import OSAKA, REGIONS, TOKYO, InThread
 
 HOST = "secretsmanager.ap-northeast-3.amazonaws.com"
 URL = f"https://{HOST}/"
-STS = "https://sts.ap-northeast-1.amazonaws.com/"
 
 
-def client_error(code: str, operation: str = "GetSecretValue", status: int = 400) -> errors.ClientError:
-    told: Any = {"Error": {"Code": code, "Message": "told"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return errors.ClientError(told, operation)
+def client_of(transport: BotocoreTransport, region: str) -> Any:
+    assert transport.prepare(region) is None
+    made = transport._clients[region].result()
+    assert isinstance(made, RegionClient)
+    return made.client
 
 
-@pytest.mark.parametrize(
-    ("error", "fault"),
-    [
-        (errors.EndpointConnectionError(endpoint_url=URL), Fault.REGION),
-        (errors.ConnectTimeoutError(endpoint_url=URL), Fault.REGION),
-        (errors.ReadTimeoutError(endpoint_url=URL), Fault.REGION),
-        (errors.ConnectionClosedError(endpoint_url=URL), Fault.REGION),
-        (errors.SSLError(endpoint_url=URL, error=OSError("x")), Fault.REGION),
-        (errors.ProxyConnectionError(proxy_url="http://proxy:3128"), Fault.REGION),
-        (errors.ResponseStreamingError(error="x"), Fault.REGION),
-        (errors.IncompleteReadError(actual_bytes=1, expected_bytes=2), Fault.REGION),
-        (errors.HTTPClientError(error="x"), Fault.REGION),
-        (OSError("x"), Fault.REGION),
-        (client_error("InternalServiceError", status=500), Fault.REGION),
-        (client_error("503", status=503), Fault.REGION),
-        (client_error("403", status=403), Fault.REGION),
-        (client_error("SomethingNew"), Fault.REGION),
-        (client_error("ThrottlingException"), Fault.THROTTLED),
-        (client_error("ResourceNotFoundException"), Fault.MISSING),
-        (client_error("InvalidRequestException"), Fault.DELETED),
-        (client_error("AccessDeniedException"), Fault.DENIED),
-        (client_error("DecryptionFailure"), Fault.DENIED),
-        (client_error("ExpiredTokenException"), Fault.IDENTITY),
-        (client_error("UnrecognizedClientException"), Fault.IDENTITY),
-        (client_error("AccessDenied", "AssumeRole"), Fault.IDENTITY),
-        (client_error("ThrottlingException", "AssumeRole"), Fault.IDENTITY),
-        (errors.EndpointConnectionError(endpoint_url=STS), Fault.IDENTITY),
-        (errors.ReadTimeoutError(endpoint_url=STS), Fault.IDENTITY),
-        (errors.NoCredentialsError(), Fault.IDENTITY),
-        (errors.ProfileNotFound(profile="x"), Fault.IDENTITY),
-        (errors.CredentialRetrievalError(provider="x", error_msg="y"), Fault.IDENTITY),
-        (client_error("OptInRequired"), Fault.NOT_OFFERED),
-        (errors.ParamValidationError(report="x"), Fault.CALLER),
-        (client_error("InvalidParameterException"), Fault.CALLER),
-    ],
-    ids=lambda one: one.name if isinstance(one, Fault) else type(one).__name__,
-)
-def test_a_failure_is_classified_by_code_and_host(error: Exception, fault: Fault) -> None:
-    with contextlib.suppress(Exception):
-        raise error
-    assert error.__traceback__ is not None
-    failure = classify(error, operation="GetSecretValue", host=HOST)
-    assert failure.fault is fault
-    assert failure.cause is error or isinstance(failure.cause, errors.HTTPClientError)
-    assert failure.cause.__traceback__ is None
+HTML = "<!DOCTYPE html><html>canary</html>"
+THROTTLED = '{"__type": "com.amazonaws#ThrottlingException", "message": "slow down"}'
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("said", "expected"),
     [
-        errors.HTTPClientError(error=ValueError("InvalidChunkLength(got length b'canary')"), request="canary"),
-        errors.ResponseStreamingError(error=ValueError("canary")),
-        errors.EndpointConnectionError(endpoint_url=URL, error=ValueError("canary")),
-        ValueError("canary"),
+        (Said(503, HTML), (Fault.REGION, "503", False, 0)),
+        (Said(503, "<html>canary</html>"), (Fault.REGION, "503", False, 0)),
+        (Said(500, ""), (Fault.REGION, "500", False, 0)),
+        (Said(403, "{}"), (Fault.REGION, "403", False, 0)),
+        (Said(403, '{"SecretString": "canary"}'), (Fault.REGION, "403", False, 0)),
+        (Said(429, HTML), (Fault.REGION, "429", False, 0)),
+        (Said(407, HTML), (Fault.REGION, "407", False, 0)),
+        (Said(302, HTML, (("Location", "http://127.0.0.1:9/login"),)), (Fault.REGION, "302", False, 0)),
+        (Said(300, HTML), (Fault.REGION, "NoErrorCode", False, 0)),
+        (Said(200, HTML), (Fault.REGION, "InvalidAnswer", False, 0)),
+        (Said(200, ""), (Fault.REGION, "InvalidAnswer", False, 0)),
+        (Said(200, '["canary"]'), (Fault.REGION, "AttributeError", False, 0)),
+        (Said(400, '["canary"]'), (Fault.REGION, "AttributeError", False, 0)),
+        (Said(400, '{"__type": 7, "message": "canary"}'), (Fault.REGION, "TypeError", False, 0)),
+        (Said(400, '{"__type": "", "message": "canary"}'), (Fault.REGION, "NoErrorCode", False, 0)),
+        (Said(500, '{"__type": "InternalServiceError"}'), (Fault.REGION, "InternalServiceError", True, 0)),
+        (Said(400, '{"__type": "AccessDeniedException"}'), (Fault.DENIED, "AccessDeniedException", True, 0)),
+        (Said(400, THROTTLED, (("Retry-After", "7"),)), (Fault.THROTTLED, "ThrottlingException", True, 7)),
+        (Said(503, THROTTLED, (("X-Amz-Retry-After", "1500"),)), (Fault.THROTTLED, "ThrottlingException", True, 1.5)),
     ],
 )
-def test_what_an_error_quotes_of_the_wire_goes_no_further(error: Exception) -> None:
-    with contextlib.suppress(Exception):
-        try:
-            raise ValueError("canary")  # noqa: TRY301
-        except ValueError:
-            raise error  # noqa: B904
-    failure = classify(error, operation="GetSecretValue", host=HOST)
-    assert failure.cause is not None
-    chain = (failure.cause, failure.cause.__cause__, failure.cause.__context__)
-    assert "canary" not in f"{failure!r} {failure} {chain} {vars(failure.cause)}"
+def test_what_stands_in_the_way_is_told_from_the_service(
+    manager: EmbeddedSecretsManager, said: Said, expected: tuple[Fault, str, bool, float]
+) -> None:
+    with LocalAws(says=lambda _: said) as aws:
+        settings = Settings(regions=(OSAKA,), endpoint_urls={OSAKA: aws.url()}, session_factory=manager.session)
+        transport = BotocoreTransport(settings)
+        call = Call(OSAKA, Query(SecretId("prod/db")))
+        failure = read_answer(call, transport.send(call), 0.0, Lifetime(lambda: 0.0, 300.0))
+        transport.close()
+    assert isinstance(failure, Failure)
+    assert (failure.fault, failure.code, failure.answered, failure.retry_after) == expected
+    assert "canary" not in f"{failure!r} {failure} {failure.cause!r} {vars(failure.cause) if failure.cause else ''}"
 
 
-def test_every_error_of_the_operation_has_a_row() -> None:
-    model = botocore.session.Session().get_service_model("secretsmanager").operation_model("GetSecretValue")
-    told = {
-        shape.name: classify(client_error(shape.name), operation="GetSecretValue", host=HOST).fault
-        for shape in model.error_shapes
-    }
-    assert told == {
-        "ResourceNotFoundException": Fault.MISSING,
-        "InvalidParameterException": Fault.CALLER,
-        "InvalidRequestException": Fault.DELETED,
-        "DecryptionFailure": Fault.DENIED,
-        "InternalServiceError": Fault.REGION,
-    }
+def test_a_process_that_is_out_of_files_blames_no_region(
+    manager: EmbeddedSecretsManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    transport = BotocoreTransport(
+        Settings(regions=REGIONS, endpoint_urls=manager.endpoint_urls, session_factory=manager.session)
+    )
+    assert transport.prepare(OSAKA) is None
+    monkeypatch.setattr(socket, "socket", no_more)
+    failure = transport.send(Call(OSAKA, Query(SecretId("prod/db"))))
+    monkeypatch.undo()
+    transport.close()
+    assert isinstance(failure, Failure)
+    assert failure.fault is Fault.LOCAL
 
 
 def test_one_session_and_client_per_region_made_once_and_only_when_needed(manager: EmbeddedSecretsManager) -> None:
@@ -180,7 +162,7 @@ def test_client_config_lies_under_our_own_timeouts(manager: EmbeddedSecretsManag
         read_timeout=60, retries={"max_attempts": 9}, proxies={}, user_agent_extra="team/1", tcp_keepalive=True
     )
     transport = BotocoreTransport(Settings(regions=REGIONS, client_config=given, session_factory=manager.session))
-    client: Any = transport._client(OSAKA)
+    client = client_of(transport, OSAKA)
     config = client.meta.config
     assert (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"]) == (1, 2, 1)
     assert (config.tcp_keepalive, config.proxies) == (True, {})
@@ -191,6 +173,6 @@ def test_each_regions_session_depends_on_no_other_region(monkeypatch: pytest.Mon
     monkeypatch.setenv("AWS_DEFAULT_REGION", TOKYO)
     transport = BotocoreTransport(Settings(regions=REGIONS))
     assert transport.host(OSAKA) == HOST
-    client: Any = transport._client(OSAKA)
+    client = client_of(transport, OSAKA)
     assert client.meta.endpoint_url == URL.rstrip("/")
-    assert _default_session(OSAKA).get_config_variable("region") == OSAKA
+    assert default_session(OSAKA).get_config_variable("region") == OSAKA

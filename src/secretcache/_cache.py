@@ -16,7 +16,14 @@ from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
-from secretcache._settings import Settings, check_duration, check_regions, default_regions, settings_from_env
+from secretcache._settings import (
+    Settings,
+    check_duration,
+    check_regions,
+    check_surroundings,
+    default_regions,
+    settings_from_env,
+)
 from secretcache._transport._botocore import BotocoreTransport
 from secretcache._waiting import TaskWait, ThreadWait
 from secretcache._written import UpToDate, Written
@@ -27,7 +34,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
+    from secretcache._events import Event, Handle
     from secretcache._flight import Waiter
+    from secretcache._regions.health import RegionHealth
+    from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
     from secretcache._stats import CacheStats
     from secretcache._store import HotKey
@@ -68,11 +78,14 @@ class SecretCache:
             or denied is final.
         endpoint_urls: URLs by region, for VPC endpoints and emulators.
         session_factory: called as `session_factory(region)`, returns the boto3 or botocore session for that region.
-        client_config: a `botocore.config.Config`, laid under the cache's own timeouts (1 s to connect, 2 s to read,
-            no retries of botocore's own).
+        client_config: a `botocore.config.Config`, or one per listed region as a mapping, laid under the cache's own
+            timeouts (1 s to connect, 2 s to read, no retries of botocore's own).
 
     Raises:
         ConfigurationError: an argument is not sound; the message names it and what was expected.
+
+    Warns:
+        UserWarning: AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL gives several listed regions one endpoint.
     """
 
     _warns = True
@@ -95,6 +108,7 @@ class SecretCache:
         _transport: Transport | None = None,
         _retry: Retry | None = None,
         _wrap: Callable[[Transport], Transport] | None = None,
+        _policy: RegionPolicy | None = None,
     ) -> None:
         settings = Settings(
             regions=default_regions() if regions is None else check_regions(regions),
@@ -109,13 +123,15 @@ class SecretCache:
             client_config=client_config,
             retry=_retry or Retry(),
         )
+        if _transport is None:
+            check_surroundings(settings)
         self._settings = settings
         self._given_runtime, self._given_transport = _runtime, _transport
         self._wrap = _wrap or _as_it_is
         self._runtime: Runtime = _runtime or SystemRuntime()
         self._now = self._runtime.now
         self._written = Written(self._now)
-        self._engine = Engine(settings, self._runtime, self._new_transport())
+        self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
         watch(self)
 
@@ -255,6 +271,26 @@ class SecretCache:
     def stats(self) -> CacheStats:
         """What is held and what was asked, at this moment."""
         return self._current().stats()
+
+    def region_health(self) -> Mapping[str, RegionHealth]:
+        """The condition of each listed region at this moment, in the order they are listed."""
+        return self._current().health()
+
+    def add_event_hook(self, hook: Callable[[Event], object]) -> Handle:
+        """Calls `hook(event)` for what happens inside: calls, breakers, failovers, rotations; for metrics.
+
+        It is called in their order, outside every lock, by whichever thread noticed: it should return at once. Its
+        exceptions are logged and change nothing. Hits are no events.
+
+        Returns:
+            A handle; its `cancel()` ends it.
+
+        Raises:
+            ConfigurationError: `hook` is not callable.
+        """
+        if not callable(hook):
+            raise ConfigurationError(f"hook must be callable as hook(event), got {type(hook).__name__}")
+        return self._current().bulletin.listen(hook)
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.

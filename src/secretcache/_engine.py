@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import cachetools
 
 from secretcache._errors import CacheClosedError, SecretCacheError
+from secretcache._events import Bulletin
 from secretcache._flight import Flight, Waiter
-from secretcache._freshness import SUSPECT_AFTER, Freshness, Negative
+from secretcache._freshness import Freshness, Negative
 from secretcache._ids import Query, SecretId
 from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for, made_again
 from secretcache._refresher import Refresher
-from secretcache._regions.route import Leg, Route, Verdict
+from secretcache._regions.policy import RegionPolicy
+from secretcache._regions.route import Leg, Purpose, Route, Verdict
 from secretcache._secret import Lifetime, Secret
 from secretcache._stats import CacheStats
 from secretcache._store import Entry, HotKey, Store
@@ -25,8 +27,9 @@ from secretcache._transport import BatchCall, Call, Failure, Fault, Transport
 from secretcache._versions import is_of, read_answer, read_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from secretcache._regions.health import RegionHealth
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
 
@@ -42,18 +45,22 @@ _PAUSE = 0.05
 class Engine:
     """The state of one cache in one process."""
 
-    def __init__(self, settings: Settings, runtime: Runtime, transport: Transport) -> None:
+    def __init__(
+        self, settings: Settings, runtime: Runtime, transport: Transport, policy: RegionPolicy | None = None
+    ) -> None:
         background = settings.refresh == "background"
         self._settings = settings
         self._runtime = runtime
         self._transport = transport
+        self._policy = policy or RegionPolicy()
         self._lifetime = Lifetime(runtime.now, settings.ttl)
         self._lifetime_by_id = Lifetime(runtime.now, max(settings.ttl, settings.max_stale))
         self._freshness = Freshness(
             settings.ttl, settings.max_stale, background, settings.timeout, runtime.random, settings.retry
         )
         self.store = Store(self._freshness, settings.max_entries, settings.regions)
-        self._loads = Loads(settings, runtime, _attempt(self), weakref.ref(self))
+        self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
+        self.bulletin = Bulletin(runtime.now)
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
         self._refresher = Refresher(weakref.ref(self), runtime) if background else None
         self.lock = runtime.lock()
@@ -87,6 +94,7 @@ class Engine:
             refusal = self._refusal(asked, now)
             if refusal is None:
                 self._wake_background(act)
+                self._probe_beside(asked, now, act)
                 joined = self._join(entry, asked, now, timeout, forced=forced)
                 if joined is None and entry is not None:
                     return self._hit(key, entry, now)
@@ -116,7 +124,9 @@ class Engine:
             entry = self.store.find(waiter.query)
             arrived = flight.secret is not None
             if entry is not None and (arrived or (now < entry.dead_at and not waiter.forced)):
-                if not flight.over and now >= flight.route.begun_at + SUSPECT_AFTER:  # nobody else need wait so long
+                if (
+                    not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
+                ):  # nobody else need wait so long
                     self._freshness.lend(entry, flight.route.deadline)
                 return self._hit(waiter.key, entry, now)
             if flight.secret is not None and is_of(waiter.query, flight.secret):  # not held, or evicted since
@@ -137,12 +147,13 @@ class Engine:
             self.store.forget(secret, self._loads.ticket)
             # All of them: another id of the same secret may have been refused.
             self._negatives.clear()
+            self._loads.board.forget_all()
 
     def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new batch of at most twenty."""
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
-            flight = self._loads.begin(queries, now, timeout)
+            flight = self._loads.begin(queries, now, timeout, Purpose.COLD)
             flight.join(wake)
             self._loads.advance(flight, now, act)
             return Waiter(None, queries[0], flight, now + timeout, wake, forced=True)
@@ -151,7 +162,8 @@ class Engine:
         """A part in nothing, until that time."""
         now = self._runtime.now()
         self._paused.add(wake)
-        nothing = Flight((_NOTHING,), Route((), now, until, until), wake_at=until)
+        route = Route((), self._loads.board, _NOTHING, Purpose.REFRESH, now, until, until)
+        nothing = Flight((_NOTHING,), route, wake_at=until)
         return Waiter(None, _NOTHING, nothing, until, wake, forced=True)
 
     def error(self, query: Query, flight: Flight) -> SecretCacheError:
@@ -173,10 +185,16 @@ class Engine:
             regions = MappingProxyType(self._loads.stats())
             return CacheStats(len(self.store), self._waits, self.store.evictions, regions)
 
+    def health(self) -> Mapping[str, RegionHealth]:
+        """The condition of each region at this moment."""
+        with self._decide():
+            return MappingProxyType(self._loads.health(self._transport.host, self._runtime.now()))
+
     def heir(self, runtime: Runtime, transport: Transport, *, with_values: bool = True) -> Engine:
         """An engine for a process forked off this one, or restored from its snapshot: nothing of it but the values."""
-        engine = Engine(self._settings, runtime, transport)
+        engine = Engine(self._settings, runtime, transport, self._policy)
         engine.closed = self.closed
+        engine.bulletin.heirs(self.bulletin)
         engine._loads.ticket = self._loads.ticket
         if with_values:
             engine.store.adopt(self.store)
@@ -217,15 +235,23 @@ class Engine:
             self._loads.pass_time(now, act)
             self.store.bury(now)
             self._refresh_due(now, act)
+            while (region := self._loads.board.probe_due(now)) and (entry := self._read_last()):
+                self._probe(region, self._query(entry), now, act)
             later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
-            moments = [self._loads.cap_at(), *(flight.wake_at for flight in self._loads.open)]
+            probe_at = self._loads.board.next_probe_at(now) if len(self.store) else float("inf")
+            moments = [probe_at, self._loads.cap_at(), *(flight.wake_at for flight in self._loads.open)]
             self._look_at = max(now + _PAUSE, min([*later, *moments], default=float("inf")))
             return self._look_at
 
     # What an attempt tells, from its lane's thread.
 
-    def started(self, flight: Flight, leg: Leg) -> bool:
+    def taken(self, flight: Flight, leg: Leg) -> bool:
         """Whether the request is still wanted, now that a thread has time for it."""
+        with self._decide():
+            return not self.closed and self._loads.taken(flight, leg, self._runtime.now())
+
+    def started(self, flight: Flight | None, leg: Leg) -> bool:
+        """Whether the request is still wanted, now that its client is there."""
         with self._decide():
             return not self.closed and self._loads.started(flight, leg, self._runtime.now())
 
@@ -233,13 +259,22 @@ class Engine:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
         with self._decide() as act:
             now = self._runtime.now()
-            failure = self._loads.ended(leg, outcome if isinstance(outcome, Failure) else None, now)
+            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
             if self.closed:
                 return
             if failure is None and not isinstance(outcome, Failure):
                 self._arrived(flight, outcome, leg.ticket, now)
             if flight is not None:
                 self._loads.advance(flight, now, act)
+            self._loads.pass_time(now, act)
+
+    def prepare(self, region: str) -> None:
+        """Makes a region's client before it is needed; what that fails with is told when it is."""
+        self._transport.prepare(region)
+
+    def reload(self) -> None:
+        """Lets the next requests load credentials anew."""
+        self._transport.reload()
 
     # With the lock held.
 
@@ -253,8 +288,27 @@ class Engine:
                 return
             query = self._query(entry)
             if self._loads.joinable(query, now) is None:
-                flight = self._loads.begin((query,), now, self._settings.timeout, background=True)
+                flight = self._loads.begin((query,), now, self._settings.timeout, Purpose.REFRESH)
                 self._loads.advance(flight, now, act)
+
+    def _read_last(self) -> Entry | None:
+        """What a probe asks for: the current version that was read last."""
+        current = (entry for entry in self.store.entries() if entry.is_current)
+        return max(current, key=lambda entry: entry.last_read, default=None)
+
+    def _probe_beside(self, query: Query, now: float, act: Actions) -> None:
+        """Where no thread probes, a read is the occasion; it does not wait for the probe."""
+        if self._refresher is not None and len(self.store):
+            return
+        if region := self._loads.board.probe_due(now):
+            self._probe(region, query, now, act)
+
+    def _probe(self, region: str, query: Query, now: float, act: Actions) -> None:
+        permit = self._loads.board.probe(region, now)
+        flight = self._loads.begin(
+            (query,), now, self._settings.timeout, Purpose.PROBE, regions=(region,), permit=permit
+        )
+        self._loads.advance(flight, now, act)
 
     def _hit(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
         if key is not None:
@@ -278,17 +332,18 @@ class Engine:
         """The flight to wait for and until when; None: the old value does, while somebody else asks for a new one."""
         if entry is None or now >= entry.dead_at or forced:
             flight = self._loads.unsent(query, now) if forced else self._loads.joinable(query, now)
-            return flight or self._loads.begin((query,), now, timeout), now + timeout
+            purpose = Purpose.FORCED if forced else Purpose.COLD
+            return flight or self._loads.begin((query,), now, timeout, purpose), now + timeout
         flight = self._loads.under_way(query, now)
         waits = self._freshness.must_wait(entry, now)
         if flight is not None:
             # From the later of the two: a value that came after the flight began says that the region is not silent.
-            suspect_at = max(flight.route.begun_at, entry.secret.requested_at) + SUSPECT_AFTER
+            suspect_at = max(flight.route.begun_at, entry.secret.requested_at) + self._policy.hedge_after
             return (flight, min(now + timeout, suspect_at)) if waits and now < suspect_at else None
         if self._settings.refresh == "background" and now < self._freshness.stale_at(entry):
             self._freshness.lend(entry, self._freshness.stale_at(entry))
             return None
-        flight = self._loads.begin((query,), now, timeout)
+        flight = self._loads.begin((query,), now, timeout, Purpose.REVALIDATE)
         if not waits:
             self._freshness.lend(entry, flight.route.deadline)
         # In trouble that is known already, the background's retry is late: this reader begins it, and does not wait.
@@ -310,11 +365,12 @@ class Engine:
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
         for query in flight.secrets or ():
             self._negatives.pop(query, None)
-        if flight.verdict is not None and len(flight.queries) == 1:
+        single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
+        if flight.verdict is not None and single:
             self._failed(flight, flight.verdict, now)
         held = [entry.refresh_at for query in flight.queries if (entry := self.store.find(query))]
         # A thread's wake-up costs as much as a third of a request: only where it has to look earlier than it meant to.
-        soon = min([self._loads.cap_at(), *held])
+        soon = min([self._loads.cap_at(), self._loads.board.next_probe_at(now), *held])
         self._wake_background(act, nudge=flight.background or soon < self._look_at)
 
     def _failed(self, flight: Flight, verdict: Verdict, now: float) -> None:
@@ -356,10 +412,17 @@ class _Step:
         return self._act
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._engine.lock.release()
+        engine = self._engine
+        events = engine._loads.board.events  # noqa: SLF001 - a part of the engine
+        if events:
+            engine.bulletin.post(events)
+            events.clear()
+        engine.lock.release()
         if kind is None:
             for do in self._act:
                 do()
+        if engine.bulletin.waiting:
+            engine.bulletin.tell()
 
 
 def _refresh_at(entry: Entry) -> float:
@@ -374,7 +437,10 @@ def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...]
     def attempt(flight: weakref.ref[Flight], queries: tuple[Query, ...], leg: Leg) -> None:
         if not _wanted(owner, flight, leg):
             return
-        outcome = _ask(transport, queries, leg, lifetimes[queries[0].version_id is not None])
+        unmade = transport.prepare(leg.region)
+        if unmade is None and not _sends(owner, flight, leg):
+            return
+        outcome = unmade or _ask(transport, queries, leg, lifetimes[queries[0].version_id is not None])
         alive = owner()
         if alive is not None:
             alive.ended(flight(), leg, outcome)
@@ -384,7 +450,12 @@ def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...]
 
 def _wanted(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) -> bool:
     alive, wanting = owner(), flight()
-    return alive is not None and wanting is not None and alive.started(wanting, leg)
+    return alive is not None and wanting is not None and alive.taken(wanting, leg)
+
+
+def _sends(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) -> bool:
+    alive = owner()
+    return alive is not None and alive.started(flight(), leg)
 
 
 def _ask(

@@ -23,8 +23,6 @@ class Flight:
 
     queries: tuple[Query, ...]
     route: Route
-    background: bool = False
-    """Whether it was begun ahead of need: then no reader has to wait for it."""
     wake_at: float = float("-inf")
     """When time by itself changes something next."""
     secrets: dict[Query, Secret] | None = None
@@ -35,6 +33,11 @@ class Flight:
     def query(self) -> Query:
         """The key of a load that is no batch."""
         return self.queries[0]
+
+    @property
+    def background(self) -> bool:
+        """Whether it was begun ahead of need: then no reader has to wait for it."""
+        return not self.route.purpose.awaited
 
     @property
     def over(self) -> bool:

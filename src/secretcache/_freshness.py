@@ -11,11 +11,7 @@ if TYPE_CHECKING:
     from secretcache._regions.route import Verdict
     from secretcache._store import Entry
 
-__all__ = ["SUSPECT_AFTER", "Freshness", "Negative", "Retry"]
-
-SUSPECT_AFTER = 0.5
-"""Seconds of silence after which a region is suspect (gRPC's hedging delay): nobody waits longer for a value to be
-revalidated than that, but the one reader who began it."""
+__all__ = ["Freshness", "Negative", "Retry"]
 
 _AHEAD = (0.7, 0.9)
 """The part of `ttl` at which a refresh begins, at random in between: a fleet does not refresh in step."""

@@ -6,21 +6,24 @@ Used under the cache's lock. What is to be done after the lock is released (thre
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from secretcache._flight import Flight
+from secretcache._regions.board import Board
 from secretcache._regions.lanes import WIDTH, Lane
-from secretcache._regions.route import Leg, Route
+from secretcache._regions.route import Leg, Purpose, Route
 from secretcache._stats import RegionStats
 from secretcache._transport import Failure, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from secretcache._engine import Engine
     from secretcache._ids import Query, SecretId
+    from secretcache._regions.breaker import Permit
+    from secretcache._regions.health import RegionHealth
+    from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
 
@@ -35,6 +38,7 @@ class Loads:
     def __init__(
         self,
         settings: Settings,
+        policy: RegionPolicy,
         runtime: Runtime,
         attempt: Callable[[weakref.ref[Flight], tuple[Query, ...], Leg], None],
         owner: weakref.ref[Engine],
@@ -48,8 +52,8 @@ class Loads:
         self._owner = owner
         self._joinable: dict[Query, Flight] = {}
         self._lanes = {region: Lane(region, runtime) for region in settings.regions}
-        self._started: set[Leg] = set()
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._taken: set[Leg] = set()
+        self.board = Board(settings.regions, policy, runtime.random, runtime.now)
 
     def joinable(self, query: Query, now: float) -> Flight | None:
         """The load of a key that a reader who comes now may join."""
@@ -66,13 +70,26 @@ class Loads:
         flight = self.joinable(query, now)
         return flight if flight is not None and not flight.sent else None
 
-    def begin(self, queries: tuple[Query, ...], now: float, timeout: float, *, background: bool = False) -> Flight:
+    def begin(  # noqa: PLR0913 - what sets one flight apart from others
+        self,
+        queries: tuple[Query, ...],
+        now: float,
+        timeout: float,
+        purpose: Purpose,
+        *,
+        regions: Sequence[str] | None = None,
+        permit: Permit | None = None,
+    ) -> Flight:
         """A new load, which takes the place of the one that could be joined until now."""
         budget = max(self._settings.timeout, timeout)
         primary = self._settings.primary_region or ""
-        flight = Flight(queries, Route(self._settings.regions, now, now + budget, now + timeout, primary), background)
+        where = self._settings.regions if regions is None else regions
+        route = Route(
+            where, self.board, queries[0], purpose, now, now + budget, now + timeout, primary=primary, permit=permit
+        )
+        flight = Flight(queries, route)
         self.open.add(flight)
-        if len(queries) == 1:
+        if len(queries) == 1 and purpose is not Purpose.PROBE:
             self._joinable[flight.query] = flight
         return flight
 
@@ -87,61 +104,81 @@ class Loads:
 
     def pass_time(self, now: float, act: Actions) -> None:
         """Moves on everything whose time has come, whoever looks: what everybody left is judged all the same."""
-        for leg in self._started:
-            if leg.reach_cap(now):
-                self._count(leg, "failures")
+        for leg in [one for one in self._taken if one.reach_cap(now)]:
+            self._judge(leg, leg.failure, now)
         for flight in [one for one in self.open if one.wake_at <= now]:
             self.advance(flight, now, act)
 
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
         """Does what is due in a flight: asks the next region, ends it."""
-        while not flight.over and (next_leg := flight.route.due(now)):
+        route = flight.route
+        while not flight.over and (next_leg := route.due(now)):
             self._dispatch(flight, next_leg, now, act)
         if not flight.over:
-            flight.verdict = flight.route.verdict(now)
-        flight.wake_at = flight.route.wake_at(now)
+            if region := route.to_prepare(now):
+                act.append(partial(self._prepare_in_lane, region))
+            flight.verdict = route.verdict(now)
+        flight.wake_at = route.wake_at(now)
         if flight.over and flight in self.open:
             self._land(flight, now, act)
 
     def cap_at(self) -> float:
         """When the next attempt under way reaches its cap, whether its flight has ended or not."""
-        return min((leg.cap_at for leg in self._started if leg.running), default=float("inf"))
+        return min((leg.cap_at for leg in self._taken if leg.running), default=float("inf"))
 
-    def started(self, flight: Flight, leg: Leg, now: float) -> bool:
-        """Whether a request is still wanted, now that a thread has time for it; numbers it if so."""
+    def taken(self, flight: Flight, leg: Leg, now: float) -> bool:
+        """Whether a request is still wanted, now that a thread has time for it."""
         if flight.over or not leg.running:
+            return False
+        leg.taken_at = now
+        self._taken.add(leg)
+        flight.wake_at = flight.route.wake_at(now)
+        return True
+
+    def started(self, flight: Flight | None, leg: Leg, now: float) -> bool:
+        """Whether a request is still wanted, now that its client is there; numbers it if so."""
+        if flight is None or flight.over or not leg.running:
+            self._taken.discard(leg)
+            self.board.give_back(leg.region, leg.permit)
             return False
         self.ticket += 1
         leg.ticket, leg.started_at = self.ticket, now
-        self._started.add(leg)
         flight.wake_at = flight.route.wake_at(now)
-        self._count(leg, "calls")
+        self.board.count(leg.region, "calls")
         return True
 
-    def ended(self, leg: Leg, failure: Failure | None, now: float) -> Failure | None:
+    def ended(self, flight: Flight | None, leg: Leg, failure: Failure | None, now: float) -> Failure | None:
         """Records what came of an attempt; returns what it counts as.
 
         One that reached its cap was judged then, and its value counts all the same. One that spanned a freeze of the
         process says nothing of the region, and its value is not taken.
         """
-        self._started.discard(leg)
+        self._taken.discard(leg)
         if leg.running and leg.overslept(now):
             failure = Failure(Fault.LOCAL, "Frozen", "this process stood still meanwhile")
-        if failure is None:
-            self._count(leg, "answers")
-        elif leg.running:
-            self._count(leg, "failures")
         if leg.running:
             leg.end(now, failure)
+            self._judge(leg, failure, now, flight)
+        elif failure is None:
+            self.board.count(leg.region, "answers")
+        if failure is None:
+            self.board.fine(leg.region, now, probe=leg.permit is not None)
         return failure
 
     def stats(self) -> dict[str, RegionStats]:
         """The counts of each region."""
-        count = self._counts
+        count = self.board.counts
         return {
             region: RegionStats(
-                count[region, "calls"], count[region, "answers"], count[region, "failures"], self._stuck(region)
+                count(region, "calls"), count(region, "answers"), count(region, "failures"), self._stuck(region)
             )
+            for region in self._settings.regions
+        }
+
+    def health(self, host: Callable[[str], str], now: float) -> dict[str, RegionHealth]:
+        """The condition of each region."""
+        return {
+            region: self.board.health(region, host(region), self._stuck(region), now)
             for region in self._settings.regions
         }
 
@@ -152,16 +189,39 @@ class Loads:
         for lane in self._lanes.values():
             lane.close()
 
-    def _dispatch(self, flight: Flight, leg: Leg, now: float, act: Actions) -> None:
-        if self._stuck(leg.region) >= WIDTH:
-            leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
+    def _judge(self, leg: Leg, failure: Failure | None, now: float, flight: Flight | None = None) -> None:
+        """Tells the board what came of an attempt, and lets those who wait for a region look again."""
+        self.board.count(leg.region, "answers" if failure is None else "failures")
+        if leg.started_at is None:
+            self.board.give_back(leg.region, leg.permit)
         else:
+            query = flight.route.query if flight is not None and len(flight.queries) == 1 else None
+            self.board.record(leg.region, query, failure, now, sent_at=leg.started_at, permit=leg.permit)
+        for waiting in self.open:
+            if not waiting.route.asks:
+                waiting.wake_at = now
+
+    def _dispatch(self, flight: Flight, leg: Leg, now: float, act: Actions) -> None:
+        engine = self._owner()
+        if self._stuck(leg.region) >= WIDTH:
+            self.board.give_back(leg.region, leg.permit)
+            leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
+        elif engine is not None:
+            act.extend([engine.reload] if leg.reload else [])
             act.append(partial(self._submit, flight, leg))
 
     def _submit(self, flight: Flight, leg: Leg) -> None:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
         if not self._lanes[leg.region].submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
             self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
+
+    def _prepare_in_lane(self, region: str) -> None:
+        self._lanes[region].submit(partial(self._prepare, region))
+
+    def _prepare(self, region: str) -> None:
+        engine = self._owner()
+        if engine is not None:
+            engine.prepare(region)
 
     def _tell(self, flight: Flight, leg: Leg, failure: Failure) -> None:
         engine = self._owner()
@@ -172,6 +232,9 @@ class Loads:
         self.open.discard(flight)
         if self._joinable.get(flight.query) is flight:
             del self._joinable[flight.query]
+        for leg in flight.route.legs:
+            if leg.running and leg.taken_at is None:  # it will never be sent
+                self.board.give_back(leg.region, leg.permit)
         engine = self._owner()
         if engine is not None:
             engine.settled(flight, now, act)
@@ -179,7 +242,4 @@ class Loads:
 
     def _stuck(self, region: str) -> int:
         """Attempts that were left behind and have not come back."""
-        return sum(leg.region == region and not leg.running for leg in self._started)
-
-    def _count(self, leg: Leg, what: str) -> None:
-        self._counts[leg.region, what] += 1
+        return sum(leg.region == region and not leg.running for leg in self._taken)

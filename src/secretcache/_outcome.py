@@ -31,7 +31,10 @@ __all__ = ["error_for", "made_again"]
 def error_for(query: Query, verdict: Verdict, now: float, host: Callable[[str], str]) -> SecretCacheError:
     """The error of a read that ends without a value, its cause in place."""
     attempts = tuple(_told(leg, now, host(leg.region)) for leg in verdict.legs)
+    attempts += tuple(Attempt(region, host(region), str(why), 0.0) for region, why in verdict.unasked)
     error = _ERRORS.get(verdict.fault, _unavailable)(query, attempts)
+    if isinstance(error, SecretUnavailableError):
+        error.retry_after = verdict.retry_after
     decisive = verdict.decisive
     error.__cause__ = decisive.cause if decisive else None
     return error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -17,9 +18,10 @@ from secretcache._ids import is_region, partition_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Settings", "check_duration", "check_regions", "default_regions", "settings_from_env"]
+__all__ = ["Settings", "check_duration", "check_regions", "check_surroundings", "default_regions", "settings_from_env"]
 
 _PREFIX = "SECRETCACHE_"
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL")
 _T = TypeVar("_T")
 
 
@@ -50,7 +52,12 @@ class Settings:
         put(self, "primary_region", _check_listed("primary_region", self.primary_region, self.regions))
         put(self, "endpoint_urls", _check_endpoint_urls(self.endpoint_urls, self.regions))
         _check_callable("session_factory", self.session_factory)
-        _check_client_config(self.client_config)
+        put(self, "client_config", _check_client_config(self.client_config, self.regions))
+
+    def config_of(self, region: str) -> Any:
+        """What `client_config` says for a region: a botocore Config, or None."""
+        given = self.client_config
+        return given.get(region) if isinstance(given, MappingProxyType) else given
 
 
 def check_regions(regions: object) -> tuple[str, ...]:
@@ -139,10 +146,64 @@ def _check_callable(argument: str, value: object) -> None:
         raise ConfigurationError(f"{argument} must be callable as {argument}(region), got {type(value).__name__}")
 
 
-def _check_client_config(value: object) -> None:
+def _check_client_config(value: object, regions: Sequence[str]) -> Any:
+    if isinstance(value, (dict, MappingProxyType)):
+        for region, config in value.items():
+            _check_listed("client_config: each key", region, regions)
+            _check_config(f"client_config[{region!r}]", config)
+        return MappingProxyType(dict(value))
+    if value is not None:
+        _check_config("client_config", value, "or a mapping of listed regions to such, ")
+    return value
+
+
+def _check_config(argument: str, value: object, alternative: str = "") -> None:
     # By what it can do and not by its class: a check of the class would import botocore here.
-    if value is not None and not hasattr(value, "merge"):
-        raise ConfigurationError(f"client_config must be a botocore.config.Config, got {type(value).__name__}")
+    if not hasattr(value, "merge"):
+        raise ConfigurationError(
+            f"{argument} must be a botocore.config.Config, {alternative}got {type(value).__name__}"
+        )
+
+
+def check_surroundings(settings: Settings) -> None:
+    """What the environment and `client_config` make of the listed regions; once, when a cache is made.
+
+    Raises:
+        ConfigurationError: a region is to be asked at a FIPS host that does not exist.
+    """
+    at_aws = [region for region in settings.regions if region not in settings.endpoint_urls]
+    asked_by = {region: by for region in at_aws if (by := _fips_asked_by(settings.config_of(region)))}
+    if asked_by:
+        _check_fips(asked_by)
+    name = next((name for name in _ENDPOINT_VARIABLES if os.environ.get(name)), None)
+    if name and len(at_aws) > 1 and not _is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"):
+        warnings.warn(
+            f"{name} is set: {', '.join(at_aws)} have one endpoint, and fail together. "
+            "Pass endpoint_urls={region: URL} with one for each",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _fips_asked_by(config: Any) -> str:
+    asked = getattr(config, "use_fips_endpoint", None)
+    if asked is None:
+        return "AWS_USE_FIPS_ENDPOINT" if _is_true("AWS_USE_FIPS_ENDPOINT") else ""
+    return "client_config" if asked else ""
+
+
+def _check_fips(asked_by: Mapping[str, str]) -> None:
+    from secretcache._transport._endpoints import regions_with_fips  # noqa: PLC0415 - imports botocore
+
+    for region in [region for region in asked_by if region not in regions_with_fips()]:
+        raise ConfigurationError(
+            f"{asked_by[region]} asks for FIPS endpoints, but Secrets Manager has none in {region}: leave it out, "
+            "give it an endpoint_urls entry, or pass client_config={region: Config(use_fips_endpoint=False)}"
+        )
+
+
+def _is_true(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() == "true"
 
 
 def default_regions(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:

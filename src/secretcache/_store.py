@@ -58,6 +58,11 @@ class Entry:
     failures: int = 0
     """How often in a row no region could answer for it."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it is the version that AWSCURRENT leads to."""
+        return self.which == _CURRENT
+
 
 class _Bounded(cachetools.Cache[Entry, Entry]):
     """A bounded set that lets go of the entry read longest ago.

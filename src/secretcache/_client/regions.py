@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from secretcache._client.shapes import BATCH
 from secretcache._transport import Fault
-from secretcache._transport._botocore import _default_session
+from secretcache._transport._botocore import making
 from secretcache._transport._classify import classify
 from secretcache._transport._quiet import quiet_bodies
+from secretcache._transport._sessions import default_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,13 +43,17 @@ class Regions:
 
     def make(self, region: str, *, bounded: bool = False) -> Any:
         """A new client of a region, with the caller's own configuration and nothing of the cache's."""
-        session: Any = (self._settings.session_factory or _default_session)(region)
-        make = getattr(session, "create_client", None) or session.client  # botocore's session, or boto3's
-        config = self._settings.client_config
+        settings = self._settings
+        config = settings.config_of(region)
         if bounded:
             config = (config or Config()).merge(_BOUNDED)
-        url = self._settings.endpoint_urls.get(region)
-        return make(_SERVICE, region_name=region, endpoint_url=url, config=config)
+        with making:  # a fork waits for it
+            session: Any = (settings.session_factory or default_session)(region)
+            create = getattr(session, "create_client", None) or session.client  # botocore's session, or boto3's
+            with making.alone_with(session):
+                return create(
+                    _SERVICE, region_name=region, endpoint_url=settings.endpoint_urls.get(region), config=config
+                )
 
     def client(self, region: str, *, bounded: bool = False) -> Any:
         """The client of a region, always the same one."""
@@ -71,8 +75,8 @@ class Regions:
         try:
             return self._batch_of(region, params)
         except (ClientError, BotoCoreError) as error:
-            host = urlsplit(self.client(region, bounded=True).meta.endpoint_url).hostname or ""
-            if classify(error, operation=BATCH, host=host).fault not in _ELSEWHERE:
+            endpoint = self.client(region, bounded=True).meta.endpoint_url
+            if classify(error, operation=BATCH, endpoint=endpoint).fault not in _ELSEWHERE:
                 raise
             return None
 

@@ -1,6 +1,7 @@
 """What a region's endpoint can be made to do, for the demo and the tests."""
 
 import json
+import ssl
 from dataclasses import dataclass
 
 JSON = "application/x-amz-json-1.1"
@@ -9,6 +10,41 @@ JSON = "application/x-amz-json-1.1"
 @dataclass(frozen=True)
 class Refuse:
     """Refuse connections: nothing listens, while the port stays bound."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """Leave a client's SYN without an answer, as a firewall or a dead host does.
+
+    The port listens with a queue that is full already. Linux drops further SYNs then; other systems may refuse.
+    """
+
+
+@dataclass(frozen=True)
+class ResetOnAccept:
+    """Reset the connection once it is there, before anything is read from it."""
+
+
+@dataclass(frozen=True)
+class Babble:
+    """Say something once the connection is there, before anything is read from it, and close it.
+
+    Attributes:
+        data: What to say.
+    """
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Speak TLS, and then forward the request; to a client that does not trust the certificate, a failed handshake.
+
+    Attributes:
+        context: The server's side, with its certificate.
+    """
+
+    context: ssl.SSLContext
 
 
 @dataclass(frozen=True)
@@ -70,7 +106,9 @@ class Hold:
     """Read the request, and forward it once it is released or the fault changes."""
 
 
-Fault = Refuse | Reset | ResetMidway | Silent | Delay | Drip | Respond | Hold
+Fault = (
+    Refuse | Unanswered | ResetOnAccept | Babble | Tls | Reset | ResetMidway | Silent | Delay | Drip | Respond | Hold
+)
 
 
 def service_error(code: str, message: str = "", status: int = 400) -> Respond:

@@ -3,12 +3,26 @@
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from secretcache._demo.faults import Delay, Drip, Fault, Hold, Refuse, Reset, ResetMidway, Respond, Silent
+from secretcache._demo.faults import (
+    Babble,
+    Delay,
+    Drip,
+    Fault,
+    Hold,
+    Refuse,
+    ResetMidway,
+    ResetOnAccept,
+    Respond,
+    Silent,
+    Tls,
+    Unanswered,
+)
 from secretcache._demo.wire import (
     HOST,
     Exchange,
@@ -18,6 +32,7 @@ from secretcache._demo.wire import (
     canned,
     closing,
     drip,
+    fill_queue,
     read_request,
     read_response,
     recorded,
@@ -36,8 +51,8 @@ class FaultProxy:
     """A faultable endpoint for one region, in front of an HTTP server.
 
     It listens on a port of 127.0.0.1 which the system chooses. Each connection serves one request. A request meets
-    the fault in force at the moment it has been fully read, whatever was in force when it connected. All methods may
-    be called from any thread.
+    the fault in force at the moment it has been fully read, whatever was in force when it connected, but for the
+    faults that act before anything is read. All methods may be called from any thread.
 
     Args:
         upstream: The host and port of the server to which requests are forwarded.
@@ -55,6 +70,7 @@ class FaultProxy:
         self._acceptor: threading.Thread | None = None
         self._port: int | None = None
         self._listening = False
+        self._queued: list[socket.socket] = []
         self._closed = False
 
     def __enter__(self) -> "Self":
@@ -92,7 +108,7 @@ class FaultProxy:
         self._wake.send(b"\0")
         acceptor.join(_JOIN_SECONDS)
         self._end_connections()
-        for owned in (self._selector, self._socket, self._wake, self._woken):
+        for owned in (self._selector, self._socket, self._wake, self._woken, *self._queued):
             owned.close()
 
     @property
@@ -184,17 +200,23 @@ class FaultProxy:
         self._listen_or_refuse()
 
     def _listen_or_refuse(self) -> None:
-        refuse = isinstance(self._fault, Refuse)
-        if refuse and self._listening:
+        listen, unanswered = not isinstance(self._fault, Refuse | Unanswered), isinstance(self._fault, Unanswered)
+        if (self._listening and not listen) or (self._queued and not unanswered):
             self._stop_listening()
-        elif not refuse and not self._listening:
+        if listen and not self._listening:
             self._socket.listen(_BACKLOG)
             self._selector.register(self._socket, selectors.EVENT_READ)
-        self._listening = not refuse
+        if unanswered and not self._queued:
+            self._queued = fill_queue(self._socket)
+        self._listening = listen
 
     def _stop_listening(self) -> None:
-        self._selector.unregister(self._socket)
+        if self._listening:
+            self._selector.unregister(self._socket)
+        self._listening = False
         self._socket.close()
+        while self._queued:
+            self._queued.pop().close()
         self._socket = bound_socket(self.port)
 
     def _open_gate(self) -> None:
@@ -238,6 +260,27 @@ class FaultProxy:
                 self._threads.discard(threading.current_thread())
 
     def _converse(self, client: socket.socket) -> None:
+        match self._fault:
+            case ResetOnAccept():
+                raise ConnectionAbortedError("reset on accept")
+            case Babble(data):
+                client.sendall(data)
+            case Tls(context):
+                self._encrypt(client, context)
+            case _:
+                self._take(client)
+
+    def _encrypt(self, client: socket.socket, context: ssl.SSLContext) -> None:
+        # The descriptor moves to the new socket before the handshake, so that close() can end one that hangs.
+        encrypted = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        try:
+            self._keep(encrypted)
+            encrypted.do_handshake()
+            self._take(encrypted)
+        finally:
+            self._drop(encrypted)
+
+    def _take(self, client: socket.socket) -> None:
         request = read_request(client)
         with self._changed:
             self._requests.append(recorded(request))
@@ -247,7 +290,7 @@ class FaultProxy:
 
     def _answer(self, call: Exchange) -> None:
         match call.fault:
-            case None:
+            case None | Tls():
                 self._forward(call)
             case Respond():
                 call.client.sendall(canned(call.fault))
@@ -267,7 +310,7 @@ class FaultProxy:
             case Silent():
                 call.gate.wait()
                 raise ConnectionAbortedError("the fault is over")
-            case Reset() | Refuse():
+            case _:  # Reset, and those which act earlier: they have come into force since
                 raise ConnectionAbortedError("reset")
 
     def _forward(self, call: Exchange) -> None:

@@ -15,6 +15,8 @@ from secretcache._demo.faults import Fault, Respond
 
 _CHUNK = 65536
 _MAX_HEAD = 65536
+_QUEUE_SECONDS = 0.1
+"""A connection on this machine that is not there by then is not coming."""
 _HEAD_END = b"\r\n\r\n"
 _SCOPE = re.compile(r"Credential=[^/,\s]+/\d+/([^/,\s]+)/")
 HOST = "127.0.0.1"
@@ -161,6 +163,20 @@ def bound_socket(port: int) -> socket.socket:
         raise
     sock.settimeout(0)
     return sock
+
+
+def fill_queue(sock: socket.socket) -> list[socket.socket]:
+    """Listen, and connect until nobody else can; returns the connections that fill the queue."""
+    sock.listen(0)
+    queued = []
+    while True:
+        queued.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        queued[-1].settimeout(_QUEUE_SECONDS)
+        try:
+            queued[-1].connect(sock.getsockname())
+        except OSError:  # full: it would wait for its answer, and take the next place that falls free
+            queued.pop().close()
+            return queued
 
 
 def drip(call: Exchange, answer: bytes, interval: float) -> None:

@@ -75,12 +75,15 @@ class Board:
         self, regions: Sequence[str], policy: RegionPolicy, random: Callable[[], float], now: Callable[[], float]
     ) -> None:
         self.policy = policy
+        self.random = random
         self.budget = Budget.full(policy, now())
         self.events: list[Event] = []
         """What has changed since somebody last told of it; told after the lock is released."""
         self._regions = {name: _Region(name, policy, random, now()) for name in regions}
         self._refusals: cachetools.LRUCache[tuple[str, Query], float] = cachetools.LRUCache(_MEMORIES)
         self._last_chance_at = _NEVER
+        self._reloaded_at = _NEVER
+        self._serving: str | None = None
 
     # Which region may be asked.
 
@@ -118,11 +121,22 @@ class Board:
         if max(region.identity.until, region.parked.until) > now:
             return float("inf")
         gate = max(region.throttled.until, now)
-        return gate if region.breaker.closed else max(gate, self._last_chance_at, now + 0.001)
+        return gate if region.breaker.closed else max(gate, self._last_chance_at, region.breaker.permit_until())
 
     def may_retry(self, region: str, now: float) -> bool:
         """Whether a region that has just failed may be asked again by the same flight, for a token."""
         return self._regions[region].usable(now) and self.budget.take(now)
+
+    def may_reload(self, now: float) -> bool:
+        """Whether credentials that have failed may be loaded anew: not again and again."""
+        if now < self._reloaded_at + self.policy.identity_first:
+            return False
+        self._reloaded_at = now
+        return True
+
+    def reloaded_since(self, moment: float | None) -> bool:
+        """Whether credentials were loaded anew after that."""
+        return moment is not None and moment < self._reloaded_at
 
     def why_not(self, region: str, now: float) -> Failure | None:
         """Why a region was not asked."""
@@ -240,9 +254,13 @@ class Board:
         elif failure.fault in OF_THE_SECRET and query is not None:
             self._refusals[region.name, query] = now + self.policy.remember_refusal
 
-    def fine(self, name: str, now: float) -> None:
+    def fine(self, name: str, now: float, *, probe: bool = False) -> None:
         """A region has brought a value: its gates open."""
         region = self._regions[name]
+        if not probe and name != self._serving:
+            if self._serving is not None:
+                self.events.append(Event("failover", region=name, detail=f"answers now, instead of {self._serving}"))
+            self._serving = name
         region.throttled.open()
         region.identity.open()
         region.parked.open()

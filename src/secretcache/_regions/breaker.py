@@ -101,7 +101,11 @@ class Breaker:
 
     def permit_outstanding(self, now: float) -> bool:
         """Whether a request is on its way through the open breaker."""
-        return self._permit is not None and now < self._permit.until
+        return now < self.permit_until()
+
+    def permit_until(self) -> float:
+        """Until when a request on its way through the open breaker may take."""
+        return _NEVER if self._permit is None else self._permit.until
 
     def give_back(self, permit: Permit | None) -> None:
         """Takes a permit back that brought neither success nor failure: the next look may send another probe."""

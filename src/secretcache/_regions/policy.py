@@ -1,4 +1,4 @@
-"""The numbers of failover, each with the reason it is what it is; one immutable value, so that tests bring their own."""
+"""The numbers of failover, each with its reason; one immutable value, so that tests can bring their own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class RegionPolicy:
     """After so long an attempt is a region fault: two regions fit in the default timeout of 5 s."""
     making_cap: float = 2.5
     """What an attempt may take before its request is sent: making a session and a client."""
+    hedges: bool = True
     hedge_after: float = 0.5
     """Silence after which a cold read asks the next region too (gRPC's hedging delay), and the region is suspect."""
     hedge_slack: float = 0.15
@@ -45,12 +46,16 @@ class RegionPolicy:
     throttle_longest: float = 60.0
     parked_for: float = 600.0
     """For a region that is not enabled for the account, or does not offer the service."""
+    reloads: int = 1
+    """How often a flight loads credentials anew that have failed."""
     identity_first: float = 1.0
     identity_longest: float = 30.0
     """A region whose credentials fail even when loaded anew is not asked, so that an error path is no call path."""
     remember_refusal: float = 60.0
     """What a region has said of one secret puts it behind the others for that secret."""
 
+    retries: int = 1
+    """How often a flight asks one of its regions again, when all have failed and its reader has nothing else."""
     retry_pause: float = 0.1
     """Before the same region is asked again, when all have failed: doubled at random."""
     tokens: float = 10.0

@@ -1,44 +1,76 @@
 """One flight's walk over the regions: which to ask next, how long to wait for it, what the failures add up to.
 
-Pure: a route is told the time and what happened, and tells what to do. It knows neither threads nor sockets.
+Pure: a route is told the time and what happened, and tells what to do. It knows neither threads nor sockets. What is
+known of the regions beyond this flight is the board's.
 """
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from secretcache._transport import Failure, Fault
+from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ATTEMPT_CAP", "Leg", "Route", "Verdict"]
+    from secretcache._ids import Query
+    from secretcache._regions.board import Board
+    from secretcache._regions.breaker import Permit
 
-ATTEMPT_CAP = 2.5
-"""Seconds after which an attempt is a region fault: two regions fit in the default timeout of 5 s."""
+__all__ = ["Leg", "Purpose", "Route", "Verdict"]
 
 _OVERSLEPT = 1.0
 """Seconds: every cap is looked at when it is reached, by a waiting reader or by the background thread."""
-
-_OF_THE_SECRET = (Fault.DENIED, Fault.DELETED, Fault.MISSING)  # the first that a region tells names the verdict
 _FINAL_BY_THE_PRIMARY = (Fault.DENIED, Fault.DELETED)
+_INFINITY = float("inf")
+
+
+class Purpose(enum.Enum):
+    """Why a flight is made, and so how it walks."""
+
+    COLD = "a reader has nothing: it hedges, and waits for a region that may be asked again"
+    REVALIDATE = "a reader waits, but has an older value to fall back on"
+    FORCED = "a reader wants a new answer"
+    REFRESH = "nobody waits: it finds out whether a suspect region is back"
+    PROBE = "it asks one region through its open breaker"
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a reader waits for it."""
+        return self in (Purpose.COLD, Purpose.REVALIDATE, Purpose.FORCED)
+
+    @property
+    def insists(self) -> bool:
+        """Whether its reader has nothing else, so that it may take the last chance."""
+        return self in (Purpose.COLD, Purpose.FORCED)
 
 
 @dataclass(slots=True, eq=False)
 class Leg:
-    """One region's part in a route. Times are on the cache's clock."""
+    """One request's part in a route. Times are on the cache's clock."""
 
     region: str
     wanted_at: float
     cap: float
-    """Seconds, from when a thread takes the attempt up, until it has failed whatever it does."""
+    """Seconds, from when the request is sent, until it has failed whatever it does."""
     patience: float
     """Seconds until the next region is asked as well; less than the cap where the caller's own deadline is near."""
+    making_cap: float = 2.5
+    permit: Permit | None = None
+    """The right to pass an open breaker."""
+    reload: bool = False
+    """Whether credentials are to be loaded anew first."""
     ticket: int = 0
+    taken_at: float | None = None
+    """When a thread took it up."""
     started_at: float | None = None
+    """When its request was sent: its client is there."""
     ended_at: float | None = None
     failure: Failure | None = None
+    silent: bool = False
+    """Whether it has been told that this region is silent."""
 
     @property
     def running(self) -> bool:
@@ -53,9 +85,12 @@ class Leg:
         """Fails it if it has reached its cap."""
         if not self.running or now < self.cap_at:
             return False
-        # Frozen and thawed, the process would blame the region for its own absence.
-        fault = Fault.LOCAL if self.overslept(now) else Fault.REGION
-        self.end(now, Failure(fault, "AttemptTimeout", f"no whole answer within {self.cap:.1f} s"))
+        # Frozen and thawed, the process would blame the region for its own absence; and a client that is still being
+        # made says nothing of the region either.
+        local = self.overslept(now) or self.started_at is None
+        waited = "no whole answer" if self.started_at is not None else "no client"
+        fault = Fault.LOCAL if local else Fault.REGION
+        self.end(now, Failure(fault, "AttemptTimeout", f"{waited} within {self._cap:.1f} s"))
         return True
 
     def overslept(self, now: float) -> bool:
@@ -63,14 +98,19 @@ class Leg:
         return now > self.cap_at + _OVERSLEPT
 
     @property
+    def _cap(self) -> float:
+        return self.cap if self.started_at is not None else self.making_cap
+
+    @property
     def cap_at(self) -> float:
         """When it fails whatever it does; never, as long as no thread has taken it up."""
-        return float("inf") if self.started_at is None else self.started_at + self.cap
+        begun_at = self.started_at if self.started_at is not None else self.taken_at
+        return _INFINITY if begun_at is None else begun_at + self._cap
 
     @property
     def look_at(self) -> float:
         """When the cap may be reached, as far as one can tell: an early look costs nothing."""
-        return (self.wanted_at if self.started_at is None else self.started_at) + self.cap
+        return self.wanted_at + self.cap if self.taken_at is None else self.cap_at
 
     @property
     def patience_at(self) -> float:
@@ -84,16 +124,21 @@ class Verdict:
 
     fault: Fault
     legs: tuple[Leg, ...]
+    unasked: tuple[tuple[str, Failure], ...] = ()
+    """The regions that were not asked, and why."""
+    revoked: bool = False
+    """Whether no region knows the key any more, even when it was loaded anew."""
+    retry_after: float = 1.0
 
     @property
     def definitive(self) -> bool:
         """Whether the service itself has said no, so that no older value may stand in."""
-        return self.fault in _OF_THE_SECRET
+        return self.fault in OF_THE_SECRET or self.revoked
 
     @property
     def refused(self) -> bool:
         """Whether some region has said no, though not all have."""
-        return any(leg.failure is not None and leg.failure.fault in _OF_THE_SECRET for leg in self.legs)
+        return any(leg.failure is not None and leg.failure.fault in OF_THE_SECRET for leg in self.legs)
 
     @property
     def frozen(self) -> bool:
@@ -103,7 +148,8 @@ class Verdict:
     @property
     def decisive(self) -> Failure | None:
         """The failure that the verdict is named after."""
-        return next((leg.failure for leg in self.legs if leg.failure and leg.failure.fault is self.fault), None)
+        failures = [leg.failure for leg in self.legs if leg.failure] + [failure for _, failure in self.unasked]
+        return next((one for one in failures if one.fault is self.fault), None)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,59 +157,221 @@ class Route:
     """The order of regions, the flight's time, and what has happened so far."""
 
     regions: Sequence[str]
+    board: Board
+    query: Query
+    purpose: Purpose
     begun_at: float
     deadline: float
     """When the flight is over whatever the regions do."""
     caller_deadline: float
     """That of the caller who began the flight: the regions share this time, but are not judged by it."""
     primary: str = ""
+    permit: Permit | None = None
+    """Of a probe."""
     legs: list[Leg] = field(default_factory=list)
+    _hedges: int = 0
+    _retry_at: float | None = None
+    _reloaded: bool = False
+    _stopped: bool = False
+    _prepared: bool = False
+
+    # What is due.
 
     def due(self, now: float) -> Leg | None:
         """The leg to start now, if any. To be called until there is none."""
-        waiting = any(leg.running and now < min(leg.patience_at, leg.cap_at) for leg in self.legs)
-        if waiting or self._over(now) or not self._regions_left():
+        self._watch_silence(now)
+        if self._over(now) or any(leg.running and now < self._turn_over_at(leg) for leg in self.legs):
             return None
-        left = self._regions_left()
-        cap = min(ATTEMPT_CAP, (self.deadline - now) / left)
+        if self._running() and not self._may_overlap(now):
+            return None
+        self._retry_moment(now)
+        return self._reload(now) or self._next(now) or self._last_chance(now) or self._retry(now)
+
+    def to_prepare(self, now: float) -> str | None:
+        """The region whose client should be made now, because the first one asked is silent; told once."""
+        if self._prepared or not self.legs or not self._hedges_at_all() or now < self._prepare_at():
+            return None
+        self._prepared = True
+        return self.board.choose(self._left(), self.query, now, avoid_suspects=True)
+
+    def _next(self, now: float) -> Leg | None:
+        if self.purpose is Purpose.PROBE:
+            return None if self.legs else self._leg(self.regions[0], now, permit=self.permit)
+        region = self.board.choose(self._left(), self.query, now, avoid_suspects=self.purpose.awaited)
+        return self._leg(region, now) if region and self._may_go_on(now) else None
+
+    def _last_chance(self, now: float) -> Leg | None:
+        if not self.purpose.insists or self._running() or self._stopped or self._too_late(now):
+            return None
+        chance = self.board.last_chance(self._left(), now)
+        return self._leg(chance[0], now, permit=chance[1]) if chance else None
+
+    def _retry(self, now: float) -> Leg | None:
+        """The same region once more, where all have failed and a reader has nothing else."""
+        if self._retry_at is None or now < self._retry_at or self._running() or self._too_late(now):
+            return None
+        self._retry_at = None
+        failed = [leg.region for leg in self.legs if leg.failure and leg.failure.fault is Fault.REGION]
+        region = next((one for one in failed if self.board.may_retry(one, now)), None)
+        self._stopped = True  # once
+        return self._leg(region, now) if region else None
+
+    def _reload(self, now: float) -> Leg | None:
+        """The region whose credentials have failed, once more with credentials loaded anew."""
+        last = self.legs[-1] if self.legs else None
+        refused = last is not None and last.failure is not None and last.failure.fault is Fault.IDENTITY
+        if last is None or not refused or self._reloaded or not self.board.policy.reloads:
+            return None
+        # Others' failures may have had them loaded anew since this request was sent.
+        anew = self.board.reloaded_since(last.started_at)
+        if not anew and not self.board.may_reload(now):
+            return None
+        self._reloaded = True
+        return self._leg(last.region, now, reload=not anew)
+
+    def _leg(self, region: str, now: float, permit: Permit | None = None, *, reload: bool = False) -> Leg:
+        left, policy = max(1, len(self._left())), self.board.policy
+        cap = min(policy.attempt_cap, (self.deadline - now) / left)
         hurry = (self.caller_deadline - now) / left
-        leg = Leg(self.regions[len(self.legs)], now, cap, min(cap, hurry) if hurry > 0 else cap)
+        patience = min(cap, hurry) if hurry > 0 else cap
+        leg = Leg(region, now, cap, patience, policy.making_cap, permit, reload)
         self.legs.append(leg)
+        if self.purpose.insists and policy.retries and not self._stopped and self._retry_at is None:
+            self._retry_at = _INFINITY  # until all have failed
         return leg
+
+    # When somebody else's turn comes.
+
+    def _turn_over_at(self, leg: Leg) -> float:
+        """Until when nobody else is asked beside this leg."""
+        over_at = min(leg.patience_at, leg.cap_at)
+        return min(over_at, self._hedge_at(leg)) if self._hedges_at_all() else over_at
+
+    def _hedge_at(self, leg: Leg) -> float:
+        policy = self.board.policy
+        latest = leg.wanted_at + policy.hedge_after + policy.hedge_slack
+        if leg.started_at is None:
+            return latest
+        return max(leg.wanted_at + policy.hedge_after, min(leg.started_at + policy.hedge_after, latest))
+
+    def _hedges_at_all(self) -> bool:
+        return self.board.policy.hedges and self.purpose is Purpose.COLD and bool(self._left())
+
+    def _may_overlap(self, now: float) -> bool:
+        """Whether a region is asked beside one that is still running: patience is over, or it is a hedge."""
+        if all(not leg.running or now >= leg.patience_at for leg in self.legs):
+            return True
+        usable = self.board.choose(self._left(), self.query, now, avoid_suspects=True)
+        if usable is None or (self._hedges and not self.board.budget.take(now)):
+            return False
+        self._hedges += 1
+        return True
+
+    def _may_go_on(self, now: float) -> bool:
+        """Whether the next region is asked after the last one's answer: from a throttled one, for a token."""
+        failure = self.legs[-1].failure if self.legs else None
+        throttled = not self._stopped and failure is not None and failure.fault is Fault.THROTTLED
+        if throttled and not self.board.budget.take(now):
+            self._stopped = True
+        return not self._stopped
+
+    def _watch_silence(self, now: float) -> None:
+        for leg in self.legs:
+            if leg.running and not leg.silent and leg.started_at is not None and now >= self._silent_at(leg):
+                leg.silent = True
+                self.board.silent(leg.region, now)
+
+    def _silent_at(self, leg: Leg) -> float:
+        return _INFINITY if leg.started_at is None else leg.started_at + self.board.policy.hedge_after
+
+    def _prepare_at(self) -> float:
+        return self.legs[0].wanted_at + self.board.policy.prepare_after
 
     def wake_at(self, now: float) -> float:
         """When time by itself changes something next: always later than now, before the deadline."""
-        running = [leg for leg in self.legs if leg.running]
+        running = self._running()
         moments = [leg.look_at for leg in running]
-        if self._regions_left():
-            moments += [leg.patience_at for leg in running]
+        moments += [self._silent_at(leg) for leg in running if not leg.silent]
+        if self._left():
+            moments += [moment for leg in running for moment in (leg.patience_at, self._turn_over_at(leg))]
+        if self._hedges_at_all() and not self._prepared and running:
+            moments.append(self._prepare_at())
+        if not running:
+            moments.append(self._waits_until(now))
         return min([self.deadline, *(moment for moment in moments if moment > now)])
+
+    def _waits_until(self, now: float) -> float:
+        """While nothing runs: when something may be asked, infinity if nothing will be."""
+        if self._too_late(now) or self._stopped or self.purpose is Purpose.PROBE:
+            return _INFINITY
+        chance = self.board.worth_waiting(self._left(), now) if self.purpose.insists else _INFINITY
+        return min(chance, self._retry_moment(now))
+
+    def _retry_moment(self, now: float) -> float:
+        if self._retry_at == _INFINITY and not self._running() and self._all_failed_by_themselves():
+            self._retry_at = now + self.board.policy.retry_pause * (1.0 + self.board.random())
+        return _INFINITY if self._retry_at is None else self._retry_at
+
+    def _all_failed_by_themselves(self) -> bool:
+        asked = {leg.region: leg.failure for leg in self.legs}
+        return not self._left() and all(one is not None and one.fault is Fault.REGION for one in asked.values())
+
+    # What it adds up to.
 
     def verdict(self, now: float) -> Verdict | None:
         """What the failures add up to; None while a region may still answer."""
-        hopeful = self._regions_left() or any(leg.running for leg in self.legs)
-        return None if hopeful and not self._over(now) else Verdict(self._sum(), tuple(self.legs))
+        hopeful = bool(self._running()) or self._waits_until(now) < self.deadline
+        if hopeful and not self._over(now):
+            return None
+        reasons = ((region, self.board.why_not(region, now)) for region in self._left())
+        unasked = tuple((region, reason) for region, reason in reasons if reason is not None)
+        revoked = self._revoked()
+        fault = self._sum(unasked)
+        return Verdict(fault, tuple(self.legs), unasked, revoked, self.board.retry_after(now))
+
+    @property
+    def asks(self) -> bool:
+        """Whether a request of it is under way; if not, it waits for a region that may be asked."""
+        return bool(self._running())
 
     def worth_joining(self, now: float) -> bool:
         """Whether a reader who comes now has a fair chance in this flight.
 
         One whose time is nearly spent would hand its newcomers a failure that is none of theirs.
         """
-        return self.deadline - now >= min(ATTEMPT_CAP, self.deadline - self.begun_at) / 2
+        return self.deadline - now >= min(self.board.policy.attempt_cap, self.deadline - self.begun_at) / 2
 
-    def _regions_left(self) -> int:
-        return len(self.regions) - len(self.legs)
+    def _left(self) -> list[str]:
+        asked = {leg.region for leg in self.legs}
+        return [region for region in self.regions if region not in asked]
+
+    def _running(self) -> list[Leg]:
+        return [leg for leg in self.legs if leg.running]
 
     def _over(self, now: float) -> bool:
         return now >= self.deadline or any(leg.failure and leg.failure.fault is Fault.CALLER for leg in self.legs)
 
-    def _sum(self) -> Fault:
-        told = {leg.region: leg.failure.fault if leg.failure else Fault.REGION for leg in self.legs}
+    def _too_late(self, now: float) -> bool:
+        """Whether a request more would have too little time to tell anything of its region."""
+        least = min(self.board.policy.hedge_after, (self.deadline - self.begun_at) / 4)
+        return self._over(now) or self.deadline - now < least
+
+    def _revoked(self) -> bool:
+        """Row E to D: no listed region knows the key, though it was loaded anew."""
+        last = {leg.region: leg for leg in self.legs}
+        known = self._reloaded and not self._left() and bool(last)
+        return known and all(leg.failure is not None and leg.failure.revoked for leg in last.values())
+
+    def _sum(self, unasked: Sequence[tuple[str, Failure]]) -> Fault:
+        told = {region: failure.fault for region, failure in unasked}
+        told |= {leg.region: leg.failure.fault if leg.failure else Fault.REGION for leg in self.legs}
         faults = set(told.values())
         if Fault.CALLER in faults:
             return Fault.CALLER
         if told.get(self.primary) in _FINAL_BY_THE_PRIMARY:
             return told[self.primary]
-        if len(told) == len(self.regions) and faults.issubset(_OF_THE_SECRET):
-            return next(fault for fault in _OF_THE_SECRET if fault in faults)
-        return Fault.IDENTITY if faults == {Fault.IDENTITY} else Fault.REGION
+        # A region that is not enabled for the account cannot hold the secret: it has no say.
+        say = faults - {Fault.NOT_OFFERED}
+        if say and len(told) == len(self.regions) and say.issubset(OF_THE_SECRET):
+            return next(fault for fault in OF_THE_SECRET if fault in say)
+        return Fault.IDENTITY if say == {Fault.IDENTITY} else Fault.REGION

@@ -8,28 +8,27 @@ package.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import weakref
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
+from secretcache._transport import Failure, Fault
 from secretcache._transport._quiet import quiet_bodies
-from secretcache._version import __version__
 
 if TYPE_CHECKING:
-    from botocore.config import Config
-    from botocore.session import Session
+    from collections.abc import Iterator
 
     from secretcache._settings import Settings
+    from secretcache._transport import Reply, Request
+    from secretcache._transport._sessions import RegionClient
 
 __all__ = ["BotocoreTransport", "making"]
 
 _SERVICE = "secretsmanager"
-_CONNECT_SECONDS = 1
-_READ_SECONDS = 2
 _MAKING_SECONDS = 5.0
-_POOL = 4  # as many connections as a lane has threads
 
 
 class _Making:
@@ -42,6 +41,7 @@ class _Making:
         """In a child: the threads that were counted are not there."""
         self._changed = threading.Condition(threading.Lock())
         self._threads = 0
+        self._sessions: weakref.WeakKeyDictionary[object, threading.Lock] = weakref.WeakKeyDictionary()
 
     def __enter__(self) -> None:
         with self._changed:
@@ -61,6 +61,16 @@ class _Making:
         """Takes `pause` back."""
         self._changed.release()
 
+    @contextlib.contextmanager
+    def alone_with(self, session: object) -> Iterator[None]:
+        """One thread at a time makes a client from a session: a factory may return the same one for two regions."""
+        try:
+            lock = self._sessions.setdefault(session, threading.Lock())
+        except TypeError:  # a kind of session that cannot be remembered so
+            lock = threading.Lock()
+        with lock:
+            yield
+
 
 making = _Making()
 
@@ -70,115 +80,99 @@ class BotocoreTransport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._clients: dict[str, Future[Any]] = {}
+        self._lock = threading.Lock()
+        self._clients: dict[str, Future[RegionClient | Failure]] = {}
+        self._closed = False
 
-    def send(self, call: Call | BatchCall) -> Reply:
+    def prepare(self, region: str) -> Failure | None:
+        """Makes the region's session and client, and loads its credentials, if that is not done; the failure if any."""
+        client = self._take(region)
+        if isinstance(client, Failure):
+            return client
+        try:
+            return _load_credentials(client)
+        finally:
+            client.give_back()
+
+    def send(self, call: Request) -> Reply:
         """One request, without retries of botocore's own."""
-        with quiet_bodies():
-            with making:
-                client = self._client(call.region)
-            return client if isinstance(client, Failure) else _send(client, call)
+        client = self._take(call.region)
+        if isinstance(client, Failure):
+            return client
+        try:
+            return _load_credentials(client) or _send(client, call)
+        finally:
+            client.give_back()
+
+    def reload(self) -> None:
+        """Makes the next request to each region begin with a new session; requests under way end with the old one."""
+        with self._lock:
+            old, self._clients = self._clients, {}
+        for made in old.values():
+            _retire(made)
 
     def host(self, region: str) -> str:
-        """The client's own endpoint host once there is a client; before that, the one it is expected to use."""
+        """The host requests go to: as seen once there was one; before that, the one they are expected to go to."""
         made = self._clients.get(region)
-        if made is not None and made.done() and not made.exception():
-            return _hostname(made.result().meta.endpoint_url)
+        client = made.result() if made is not None and made.done() else None
+        if client is not None and not isinstance(client, Failure):
+            return _hostname(client.endpoint)
         return _hostname(self._settings.endpoint_urls.get(region, f"https://{_SERVICE}.{region}.amazonaws.com"))
 
     def close(self) -> None:
-        """Closes the clients' idle connections; a request under way keeps its own until it ends."""
-        for made in self._clients.copy().values():
-            if made.done() and not made.exception():
-                made.result().close()
+        """Sends nothing any more. Closes idle connections; a request under way keeps its own until it ends."""
+        self._closed = True
+        self.reload()
 
-    def _client(self, region: str) -> Any | Failure:
+    def _take(self, region: str) -> RegionClient | Failure:
+        while not self._closed:
+            with quiet_bodies(), making:
+                client = self._client(region)
+            # One that a reload has retired meanwhile is not there any more at the next look.
+            if isinstance(client, Failure) or client.take():
+                return client
+        return Failure(Fault.LOCAL, "Closed", "the cache was closed")
+
+    def _client(self, region: str) -> RegionClient | Failure:
         # The first thread makes the client, the others wait for it: no lock is held while user code (session_factory)
         # runs.
-        mine: Future[Any] = Future()
-        made = self._clients.setdefault(region, mine)
+        mine: Future[RegionClient | Failure] = Future()
+        with self._lock:
+            clients = self._clients
+            made = clients.setdefault(region, mine)
         if made is mine:
-            self._make(region, mine)
-        error = made.exception()
-        if error is None:
-            return made.result()
-        return self._not_made(region, error)
+            self._make(region, clients, mine)
+        return made.result()
 
-    def _make(self, region: str, client: Future[Any]) -> None:
-        try:
-            client.set_result(self._new_client(region))
-        except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
-            del self._clients[region]  # the next read tries again
-            client.set_exception(error)
+    def _make(
+        self, region: str, clients: dict[str, Future[RegionClient | Failure]], mine: Future[RegionClient | Failure]
+    ) -> None:
+        from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
 
-    def _new_client(self, region: str) -> Any:
-        factory = self._settings.session_factory or _default_session
-        session: Any = factory(region)
-        make = getattr(session, "create_client", None) or session.client  # botocore's session, or boto3's
-        return make(
-            _SERVICE, region_name=region, endpoint_url=self._settings.endpoint_urls.get(region), config=self._config()
-        )
-
-    def _config(self) -> Config:
-        from botocore.config import Config  # noqa: PLC0415
-
-        given: Config = self._settings.client_config or Config()
-        agent = " ".join(
-            part for part in (getattr(given, "user_agent_extra", None), f"secretcache/{__version__}") if part
-        )
-        own = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            retries={"total_max_attempts": 1},
-            max_pool_connections=_POOL,
-            user_agent_extra=agent,
-        )
-        return given.merge(own)
-
-    def _not_made(self, region: str, error: BaseException) -> Failure:
-        made_by = f"session_factory({region!r})" if self._settings.session_factory else f"the AWS session for {region}"
-        failure = _classify(error, "", self.host(region))
-        if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED):
-            return failure
-        return Failure(
-            Fault.CALLER, type(error).__name__, f"{made_by} made no client: {error}", cause=error.with_traceback(None)
-        )
+        client = new_client(self._settings, region, making.alone_with)
+        with self._lock:
+            if isinstance(client, Failure):
+                del clients[region]  # the next read tries again
+            mine.set_result(client)
+            forgotten = clients is not self._clients
+        if forgotten:
+            _retire(mine)
 
 
-def _default_session(region: str) -> Session:
-    from botocore.session import Session  # noqa: PLC0415
-
-    session = Session()
-    # The session's region is where its STS client will be: each region depends on its own.
-    session.set_config_variable("region", region)
-    return session
+def _retire(made: Future[RegionClient | Failure]) -> None:
+    client = made.result() if made.done() else None  # one that is being made is retired by whoever makes it
+    if client is not None and not isinstance(client, Failure):
+        client.retire()
 
 
-def _send(client: Any, call: Call | BatchCall) -> Reply:
-    operation = "GetSecretValue" if isinstance(call, Call) else "BatchGetSecretValue"
-    try:
-        return _get_secret_value(client, call) if isinstance(call, Call) else _batch_get(client, call)
-    except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
-        return _classify(error, operation, _hostname(client.meta.endpoint_url))
+def _load_credentials(client: RegionClient) -> Failure | None:
+    with quiet_bodies():
+        return client.load_credentials()
 
 
-def _get_secret_value(client: Any, call: Call) -> Reply:
-    picked = {"VersionStage": call.query.stage, "VersionId": call.query.version_id}
-    response: Reply = client.get_secret_value(
-        SecretId=call.secret_id, **{name: text for name, text in picked.items() if text}
-    )
-    return response
-
-
-def _batch_get(client: Any, call: BatchCall) -> Reply:
-    response: Reply = client.batch_get_secret_value(SecretIdList=call.secret_ids)
-    return response
-
-
-def _classify(error: BaseException, operation: str, host: str) -> Failure:
-    from secretcache._transport._classify import classify  # noqa: PLC0415 - imports botocore
-
-    return classify(error, operation=operation, host=host)
+def _send(client: RegionClient, call: Request) -> Reply:
+    with quiet_bodies():
+        return client.send(call)
 
 
 def _hostname(url: str) -> str:

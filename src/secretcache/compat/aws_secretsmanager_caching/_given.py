@@ -42,6 +42,9 @@ class _Session:
         """The client there is."""
         return _Lent(self._client)
 
+    def get_credentials(self) -> None:
+        """None to be loaded ahead of a request: the client has its own."""
+
 
 class _Lent:
     """A client that stays its owner's: closing the cache does not close it."""

