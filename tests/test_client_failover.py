@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     NoCredentialsError,
     ParamValidationError,
@@ -145,6 +146,7 @@ def _refusal(code: str, fault: Fault) -> Failure:
     [
         (Fault.MISSING, None, ClientError, "ResourceNotFoundException"),
         (Fault.DENIED, None, ClientError, "AccessDeniedException"),
+        (Fault.IDENTITY, None, CredentialRetrievalError, ""),
         (Fault.IDENTITY, NoCredentialsError(), NoCredentialsError, ""),
         (Fault.IDENTITY, ClientError({"Error": {"Code": "AccessDenied"}}, "AssumeRole"), ClientError, "AccessDenied"),
         (Fault.REGION, None, ReadTimeoutError, ""),
@@ -154,13 +156,13 @@ def _refusal(code: str, fault: Fault) -> Failure:
 def test_each_failure_is_the_exception_boto3_has_for_it(
     fault: Fault, cause: Exception | None, raised: type[Exception], code: str
 ) -> None:
-    house = House(session_factory=offline)
-    client = secretcache.client(cache=house.cache)
-    for region in REGIONS:
-        house.says(region, Failure(fault, "Code", "told so", cause=cause, answered=True))
-    for read in (client.get_secret_value, house.cache.get_secret_value):
+    for of_a_client in (True, False):
+        house = House(session_factory=offline)
+        for region in REGIONS:
+            house.says(region, Failure(fault, "Code", "told so", cause=cause, answered=True))
+        read: Any = secretcache.client(cache=house.cache) if of_a_client else house.cache
         with pytest.raises(raised) as caught:
-            read(SecretId="prod/db")
+            read.get_secret_value(SecretId="prod/db")
         assert caught.value is not cause
         if code:
             assert isinstance(caught.value, ClientError)

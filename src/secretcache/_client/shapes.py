@@ -10,11 +10,18 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from botocore.errorfactory import ClientExceptionsFactory
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError, ReadTimeoutError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
 from botocore.validate import ParamValidator
 
 from secretcache._errors import (
     ConfigurationError,
+    CredentialsError,
     SecretAccessDeniedError,
     SecretCacheError,
     SecretNotFoundError,
@@ -89,6 +96,8 @@ def _raised(error: SecretCacheError, operation: str, exceptions: Any) -> Excepti
     if cause is None and isinstance(error, SecretUnavailableError):
         host = error.attempts[-1].host if error.attempts else "secretsmanager"
         return ReadTimeoutError(endpoint_url=f"https://{host}/", error=str(error))
+    if cause is None and isinstance(error, CredentialsError):  # remembered from a request before
+        return CredentialRetrievalError(provider="secretcache", error_msg=str(error))
     code = next((code for kind, code in _REFUSALS if cause is None and isinstance(error, kind)), None)
     if code is None:
         return error
