@@ -29,6 +29,7 @@ from secretcache import CacheClosedError, ConfigurationError, SecretCache, Secre
 from secretcache._client.shapes import fresh
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Refuse, Silent, service_error
+from secretcache._regions.policy import RegionPolicy
 from secretcache._transport import Failure, Fault
 from support import OSAKA, REGIONS, TOKYO, House
 
@@ -61,7 +62,7 @@ def requests(manager: EmbeddedSecretsManager) -> int:
 
 
 def test_reads_are_cached(manager: EmbeddedSecretsManager, make: Make, name: str) -> None:
-    client = make()
+    client = make(_policy=RegionPolicy(hedge_after=30))  # no second region, however slow the machine
     first = client.get_secret_value(SecretId=name)
     asked = requests(manager)
     second = client.get_secret_value(SecretId=name)
@@ -86,9 +87,12 @@ def test_reads_fail_over(manager: EmbeddedSecretsManager, make: Make, name: str)
 def test_where_no_region_can_be_reached_the_error_is_botocores(
     manager: EmbeddedSecretsManager, make: Make, name: str
 ) -> None:
-    for proxy in manager.proxies.values():
-        proxy.set_fault(Refuse())
-    client = make()
+    client = make(timeout=20)
+    client.get_secret_value(SecretId=name)
+    manager.proxies[OSAKA].set_fault(Refuse())
+    client.cache.refresh(name)  # both regions' clients are there: beside busy processes they take seconds to make
+    client.cache.invalidate(name)
+    manager.proxies[TOKYO].set_fault(Refuse())
     with pytest.raises(EndpointConnectionError, match="Could not connect to the endpoint URL") as caught:
         client.get_secret_value(SecretId=name)
     told = caught.value.__cause__
@@ -99,7 +103,7 @@ def test_where_no_region_can_be_reached_the_error_is_botocores(
     with pytest.raises(EndpointConnectionError):
         client.batch_get_secret_value(Filters=[{"Key": "name", "Values": [name]}])
     with pytest.raises(EndpointConnectionError):
-        make().cache.get_secret_value(SecretId=name)
+        client.cache.get_secret_value(SecretId=name)
 
 
 def test_a_region_that_says_nothing_is_a_timeout(manager: EmbeddedSecretsManager, make: Make, name: str) -> None:
