@@ -213,6 +213,13 @@ def test_a_batch_by_arn(client: Any, manager: EmbeddedSecretsManager, name: str)
     assert [one["ARN"] for one in told["SecretValues"]] == [arn]
 
 
+def test_a_batch_with_an_id_of_no_listed_region(client: Any, name: str) -> None:
+    other = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf"
+    told = client.batch_get_secret_value(SecretIdList=[name, other])
+    assert [one["SecretString"] for one in told["SecretValues"]] == ["v1"]
+    assert [one["SecretId"] for one in told["Errors"]] == [other]
+
+
 def test_a_batch_by_filter_in_pages(client: Any, manager: EmbeddedSecretsManager) -> None:
     prefix = f"filter/{uuid4().hex}"
     for number in range(3):

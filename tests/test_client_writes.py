@@ -162,8 +162,11 @@ def test_stubbed_writes_ask_no_region(manager: EmbeddedSecretsManager, make: Mak
     assert not any(proxy.requests for proxy in manager.proxies.values())
 
 
-def test_a_write_nobody_knows_of_is_asked_for(manager: EmbeddedSecretsManager, make: Make, name: str) -> None:
-    client = make(primary_region=TOKYO, client_config=Config(retries={"total_max_attempts": 1}))
+@pytest.mark.parametrize("regions", [REGIONS, (TOKYO,)])
+def test_a_write_nobody_knows_of_is_asked_for(
+    manager: EmbeddedSecretsManager, make: Make, name: str, regions: tuple[str, ...]
+) -> None:
+    client = make(regions, primary_region=TOKYO, client_config=Config(retries={"total_max_attempts": 1}))
     assert value(client, name) == "v1"
     manager.rotate(name, "v2")  # as if the write had been carried out, and its answer lost
     manager.proxies[TOKYO].set_fault(Refuse())
