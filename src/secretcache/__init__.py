@@ -11,6 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as in typing, whose import alone takes 8 ms
 if TYPE_CHECKING:
     from secretcache._cache import SecretCache
+    from secretcache._client import client
     from secretcache._default import default_cache, set_default_cache
     from secretcache._errors import (
         Attempt,
@@ -53,6 +54,7 @@ __all__ = [
     "SecretNotFoundError",
     "SecretUnavailableError",
     "__version__",
+    "client",
     "default_cache",
     "set_default_cache",
 ]
@@ -61,6 +63,7 @@ __all__ = [
 # first used.
 _ROOMS = {
     "_cache": ("SecretCache",),
+    "_client": ("client",),
     "_default": ("default_cache", "set_default_cache"),
     "_errors": tuple(name for name in __all__ if name == "Attempt" or name.endswith("Error")),
     "_events": ("Event", "Handle"),

@@ -15,6 +15,7 @@ from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError, SecretNotFoundError
 from secretcache._events import Handle
 from secretcache._fork import begin_in_child, process_lock, watch
+from secretcache._freshness import Retry
 from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._rotations import PREVIOUS
@@ -30,6 +31,7 @@ from secretcache._settings import (
 )
 from secretcache._transport._botocore import BotocoreTransport
 from secretcache._waiting import TaskWait, ThreadWait
+from secretcache._written import UpToDate, Written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
@@ -98,6 +100,9 @@ class SecretCache:
         UserWarning: AWS_ENDPOINT_URL_SECRETS_MANAGER or AWS_ENDPOINT_URL gives several listed regions one endpoint.
     """
 
+    _warns = True
+    """Whether one that is dropped without `close()` warns: not where its owner's model is never closed."""
+
     def __init__(  # noqa: PLR0913 - each is a setting of its own, named and with a default
         self,
         regions: Sequence[str] | None = None,
@@ -113,6 +118,8 @@ class SecretCache:
         client_config: Any = None,
         _runtime: Runtime | None = None,
         _transport: Transport | None = None,
+        _retry: Retry | None = None,
+        _wrap: Callable[[Transport], Transport] | None = None,
         _policy: RegionPolicy | None = None,
     ) -> None:
         settings = Settings(
@@ -126,14 +133,17 @@ class SecretCache:
             endpoint_urls=endpoint_urls or {},
             session_factory=session_factory,
             client_config=client_config,
+            retry=_retry or Retry(),
         )
         if _transport is None:
             check_surroundings(settings)
         self._settings = settings
         self._given_runtime, self._given_transport = _runtime, _transport
+        self._wrap = _wrap or _as_it_is
         self._runtime: Runtime = _runtime or SystemRuntime()
         self._now = self._runtime.now
-        self._engine = Engine(settings, self._runtime, _transport or BotocoreTransport(settings), _policy)
+        self._written = Written(self._now)
+        self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
         watch(self)
 
@@ -399,6 +409,21 @@ class SecretCache:
             await wait.until_over(plan.engine, waiter)
         return plan.result()
 
+    def get_secret_value(self, **params: Any) -> dict[str, Any]:
+        """`get` in boto3's shape: the parameters, the response and the exceptions of `client.get_secret_value`.
+
+        Args:
+            **params: `SecretId`, and perhaps `VersionId` or `VersionStage`.
+
+        Raises:
+            botocore.exceptions.ClientError: what the service said, of the class botocore gives it.
+            botocore.exceptions.BotoCoreError: the parameters are not valid, or no region could be reached.
+            CacheClosedError: the cache was closed.
+        """
+        from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
+
+        return get_secret_value(self, params)
+
     def stats(self) -> CacheStats:
         """What is held and what was asked, at this moment."""
         return self._current().stats()
@@ -447,6 +472,8 @@ class SecretCache:
         if engine is None or not engine.busy or sys.is_finalizing():
             return
         engine.dismiss()
+        if not self._warns:
+            return
         warnings.warn(f"{self!r} was dropped without close()", ResourceWarning, source=self, stacklevel=2)
 
     def _held(self, key: HotKey) -> Secret | None:
@@ -583,17 +610,23 @@ class SecretCache:
 
     def _begin_anew(self, *, with_values: bool) -> None:
         self._runtime = self._given_runtime or SystemRuntime()
-        transport = self._given_transport or BotocoreTransport(self._settings)
         self._now = self._runtime.now
-        engine = self._engine.heir(self._runtime, transport, with_values=with_values)
+        engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine
+
+    def _new_transport(self) -> Transport:
+        return self._wrap(UpToDate(self._given_transport or BotocoreTransport(self._settings), self._written))
 
     def _query(self, secret_id: str, stage: str | None, version_id: str | None) -> Query:
         _check_text("version_stage", stage)
         _check_text("version_id", version_id)
         secret = parse_secret_id(secret_id, self._settings.regions)
         return Query(secret, stage if stage or version_id else CURRENT, version_id)
+
+
+def _as_it_is(transport: Transport) -> Transport:
+    return transport
 
 
 def _key(secret_id: str, stage: str | None, version_id: str | None) -> HotKey:

@@ -59,7 +59,9 @@ class Engine:
         self._policy = policy or RegionPolicy()
         self._lifetime = Lifetime(runtime.now, settings.ttl)
         self._lifetime_by_id = Lifetime(runtime.now, max(settings.ttl, settings.max_stale))
-        self._freshness = Freshness(settings.ttl, settings.max_stale, background, settings.timeout, runtime.random)
+        self._freshness = Freshness(
+            settings.ttl, settings.max_stale, background, settings.timeout, runtime.random, settings.retry
+        )
         self.store = Store(self._freshness, settings.max_entries, settings.regions, settings.primary_region)
         self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
         self.bulletin = Bulletin(runtime.now)

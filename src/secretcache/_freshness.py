@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,20 +11,36 @@ if TYPE_CHECKING:
     from secretcache._regions.route import Verdict
     from secretcache._store import Entry
 
-__all__ = ["Freshness", "Negative"]
+__all__ = ["Freshness", "Negative", "Retry"]
 
 _AHEAD = (0.7, 0.9)
 """The part of `ttl` at which a refresh begins, at random in between: a fleet does not refresh in step."""
-_RETRY = (5.0, 60.0)
 _NEGATIVE = (10.0, 60.0)
 _RECHECKS = (1.0, 2.0, 4.0)
 """Seconds after which a lagging region's older version has the primary asked."""
 _REFUSED_STANDS_IN = 3600.0
 """Seconds that a value stands in after some, but not all, regions have said missing, deleted or denied."""
+_MOST_FAILURES = 100  # far beyond, a power of the growth is no float any more
 _IDLE_AFTER = 3600.0
 """Seconds unread after which a secret is no longer refreshed in the background: 0.05 USD per 10 000 calls."""
 _IDLE_TTLS = 100
 """With a short `ttl` an hour would be thousands of calls that nobody reads; with none there is nothing to refresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """When a value is asked for again after no region could answer."""
+
+    first: float = 5.0
+    longest: float = 60.0
+    growth: float = 2.0
+    spread: float = 0.5
+    """The part of each wait that is left to chance."""
+
+    def seconds(self, failures: int, chance: float) -> float:
+        """The wait after so many failures in a row."""
+        waits = min(self.longest, self.first * self.growth ** min(failures - 1, _MOST_FAILURES))
+        return waits * (1 - self.spread + self.spread * chance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,7 @@ class Freshness:
     takeover: float
     """Seconds that the background may be late with a retry before a reader does it instead."""
     random: Callable[[], float]
+    retry: Retry = field(default_factory=Retry)
 
     def renew(self, entry: Entry) -> None:
         """Sets an entry's times after an answer. Ages count from when its request was sent."""
@@ -66,7 +83,7 @@ class Freshness:
     def postpone(self, entry: Entry, now: float, *, refused: bool) -> None:
         """Sets an entry's times after no region could answer: the old value stands in, and when to ask again."""
         entry.failures += 1
-        entry.refresh_at = now + self._backoff(_RETRY, entry.failures) * (0.5 + 0.5 * self.random())
+        entry.refresh_at = now + self.retry.seconds(entry.failures, self.random())
         if refused:
             entry.dead_at = min(entry.dead_at, now + _REFUSED_STANDS_IN)
         until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at
@@ -101,8 +118,3 @@ class Freshness:
         low, high = _NEGATIVE
         seconds = min(before.seconds * 2, high) if before else low
         return Negative(now + seconds, seconds, verdict, ticket)
-
-    @staticmethod
-    def _backoff(bounds: tuple[float, float], failures: int) -> float:
-        low, high = bounds
-        return min(high, low * 2.0 ** min(failures - 1, 10))

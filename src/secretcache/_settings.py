@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from secretcache._errors import ConfigurationError
+from secretcache._freshness import Retry
 from secretcache._ids import is_region, partition_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Settings:
     endpoint_urls: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     session_factory: Callable[[str], Any] | None = None
     client_config: Any = None
+    retry: Retry = field(default_factory=Retry)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
