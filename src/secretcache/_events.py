@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Bulletin", "Event", "Handle"]
 
 _log = logging.getLogger("secretcache")
+_log.addHandler(logging.NullHandler())  # a library is quiet until its application sets up logging
 _QUIET_SECONDS = 60.0
 """An outage repeats itself: the same thing of the same region or secret is logged once a minute."""
 _LEVELS = {
