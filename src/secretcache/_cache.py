@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from secretcache._connect import Request
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
     from secretcache._stats import CacheStats
-    from secretcache._store import HotKey
+    from secretcache._store import Entry, HotKey
     from secretcache._transport import Transport
 
 __all__ = ["SecretCache"]
@@ -287,7 +289,8 @@ class SecretCache:
             CacheClosedError: the cache was closed.
         """
         secret = parse_secret_id(secret_id, self._settings.regions)
-        return Handle(self._current().subscribe(secret_id, secret, hook))
+        key = self._current().subscribe(secret_id, secret, hook)
+        return Handle(partial(_unsubscribe, weakref.ref(self), key))
 
     def invalidate(self, secret_id: str) -> None:
         """Forgets a secret, all its stages and versions, and what was remembered of a refusal.
@@ -514,15 +517,21 @@ class SecretCache:
 
     def _previous(self, secret_id: str, current: Secret) -> Secret | None:
         entry, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        previous = self._stage_before(secret_id)
         expected = lineage.previous if lineage is not None else None
+        if entry is None or entry.secret.version_id != current.version_id or _fits(entry, expected, previous):
+            return previous
         try:
-            previous = self.get(secret_id, version_stage=PREVIOUS)
-            fitting = previous.version_id == expected or (
-                expected is None
-                and previous.version_id != current.version_id
-                and (entry is None or previous.requested_at >= entry.since_at)
-            )
-            return previous if fitting else self._fresh(secret_id, stage=PREVIOUS, timeout=self._settings.timeout)
+            fresh = self._fresh(secret_id, stage=PREVIOUS, timeout=self._settings.timeout)
+        except SecretNotFoundError:
+            entry.paired = ""
+            return None
+        entry.paired = fresh.version_id
+        return fresh
+
+    def _stage_before(self, secret_id: str) -> Secret | None:
+        try:
+            return self.get(secret_id, version_stage=PREVIOUS)
         except SecretNotFoundError:
             return None
 
@@ -623,6 +632,24 @@ class SecretCache:
         _check_text("version_id", version_id)
         secret = parse_secret_id(secret_id, self._settings.regions)
         return Query(secret, stage if stage or version_id else CURRENT, version_id)
+
+
+def _fits(entry: Entry, expected: str | None, previous: Secret | None) -> bool:
+    """Whether AWSPREVIOUS, as it is held, is that of the current version."""
+    version = previous.version_id if previous is not None else ""
+    if entry.paired is not None or version == expected:
+        return version in (entry.paired, expected)
+    if previous is None or expected is not None:  # one that was superseded ought to be there, and this is another
+        return previous is None and expected is None
+    held = entry.secret
+    asked_since = previous.requested_at >= entry.since_at and previous.region == held.region
+    return asked_since and version != held.version_id
+
+
+def _unsubscribe(owner: weakref.ref[SecretCache], key: object) -> None:
+    cache = owner()
+    if cache is not None:  # in a forked child: the child's own engine
+        cache._current().unsubscribe(key)  # noqa: SLF001
 
 
 def _as_it_is(transport: Transport) -> Transport:

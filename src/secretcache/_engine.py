@@ -31,7 +31,7 @@ from secretcache._versions import is_of, read_answer, read_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from secretcache._hooks import RotationEvent, Subscription
+    from secretcache._hooks import RotationEvent
     from secretcache._lineage import Lineage
     from secretcache._regions.health import RegionHealth
     from secretcache._runtime import Runtime
@@ -180,10 +180,8 @@ class Engine:
             self._loads.advance(flight, now, act)
             return Waiter(None, query, flight, now + timeout, wake, forced=True)
 
-    def subscribe(
-        self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]
-    ) -> Callable[[], None]:
-        """Registers a rotation hook; returns what ends that."""
+    def subscribe(self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]) -> object:
+        """Registers a rotation hook; returns the key that ends it."""
         with self._decide(for_reader=True) as act:
             if len(self.store.pins) >= self._settings.max_entries - 1 and secret not in self.store.pins:
                 raise ConfigurationError(
@@ -192,11 +190,12 @@ class Engine:
                 )
             subscription = self.rotations.subscribe(secret_id, secret, hook)
             self._wake_background(act, nudge=True)
-        return partial(self._unsubscribe, subscription)
+        return subscription.key
 
-    def _unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, key: object) -> None:
+        """Ends the registration of a rotation hook."""
         with self._decide():
-            self.rotations.cancel(subscription)
+            self.rotations.cancel(key)
 
     def learned(self, entry: Entry, region: str) -> None:
         """DescribeSecret has told which region is a secret's primary."""
@@ -432,9 +431,12 @@ class Engine:
     def _arrived(
         self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float, act: Actions
     ) -> None:
-        self.store.outdated = False
+        self.store.outdated, self.store.sent = False, self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         self.rotations.arrived(secrets, now, act)
+        for waiting in self.rotations.released(self._loads.open, secrets):
+            waiting.ticket, waiting.secrets = ticket, {waiting.query: secrets[waiting.query]}
+            self._loads.advance(waiting, now, act)
         if flight is None or flight.over:
             return
         # A reader gets what stands afterwards: the answer to a later request may have been here first.
@@ -447,10 +449,10 @@ class Engine:
             flight.route.content = True
             flight.fallback = flight.fallback or (ticket, found)
 
-    @staticmethod
-    def _answer(flight: Flight, entry: Entry | None, brought: Secret) -> Secret:
+    def _answer(self, flight: Flight, entry: Entry | None, brought: Secret) -> Secret:
         """What a flight's readers get: what is held, but for those to whom it is of no use."""
-        wanted = flight.newer_than is not None and brought.version_id != flight.newer_than
+        newer_than = flight.newer_than
+        wanted = newer_than is not None and self.rotations.is_newer(newer_than, flight.query, brought)
         return brought if entry is None or wanted else entry.secret
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:

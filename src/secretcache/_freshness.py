@@ -96,8 +96,8 @@ class Freshness:
             return
         entry.refresh_at = now + _RECHECKS[times - 1]
         entry.failures = max(1, entry.failures)
-        until = entry.refresh_at + (self.takeover if self.background else 0.0)
-        entry.serve_until = min(max(entry.serve_until, until), entry.dead_at)
+        until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at
+        entry.serve_until = min(until, entry.dead_at)
 
     def lend(self, entry: Entry, until: float) -> None:
         """Lets everybody else have the value at the speed of a hit while one reader or thread asks for a new one."""

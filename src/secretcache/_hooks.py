@@ -15,6 +15,7 @@ from secretcache._regions.lanes import Lane
 
 if TYPE_CHECKING:
     import asyncio
+    import concurrent.futures
     from collections.abc import Callable, Iterable
 
     from secretcache._ids import SecretId
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Hooks", "RotationEvent", "Subscription"]
 
 _log = logging.getLogger("secretcache")
+_LOOP_SECONDS = 1.0
+"""How often one who waits for an async hook looks whether its loop still runs."""
 _Hook: TypeAlias = "Callable[[RotationEvent], Any]"
 
 
@@ -50,6 +53,8 @@ class Subscription:
     seen: Secret | None = None
     """The version it knows of."""
     lane: Lane | None = None
+    key: object = field(default_factory=object)
+    """What its handle knows it by, in a forked child too."""
     pending: deque[RotationEvent] = field(default_factory=deque)
     running: bool = False
     load_at: float = float("-inf")
@@ -60,17 +65,18 @@ class Subscription:
         """Whether the hook's owner was collected."""
         return self._hook() is None
 
-    def call(self, event: RotationEvent) -> None:
-        """Calls the hook; whatever it raises is logged."""
+    def call(self, event: RotationEvent) -> bool:
+        """Calls the hook; whatever it raises is logged. Returns whether it raised nothing."""
         hook = self._hook()
-        if hook is None:
-            return
         try:
-            self._call(hook, event)
+            if hook is not None:
+                self._call(hook, event)
         except Exception:  # noqa: BLE001 - a hook's error changes nothing
             _log.exception(
                 "a rotation hook of secret %r failed; the new version is in use all the same", self.secret_id
             )
+            return False
+        return True
 
     def _call(self, hook: _Hook, event: RotationEvent) -> None:
         if self.loop is None:
@@ -78,9 +84,14 @@ class Subscription:
             return
         import asyncio  # noqa: PLC0415 - loaded already: the hook came from a loop
 
-        running = asyncio.run_coroutine_threadsafe(_await(hook, event), self.loop)
+        awaiting = _await(hook, event)
+        try:
+            running = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
+        except RuntimeError:  # the loop is closed
+            awaiting.close()
+            raise
         if not _runs_here(self.loop):  # it would wait for itself
-            running.result()
+            _wait(running, self.loop)
 
 
 class Hooks:
@@ -90,10 +101,12 @@ class Hooks:
         self._runtime = runtime
         self._background = background
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._lock = runtime.lock()
+        """Over who runs a hook; never held while one runs."""
         self.failures = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._subscriptions)
+    def __len__(self) -> int:
+        return len(self._subscriptions)
 
     def subscribe(self, secret_id: str, secret: SecretId, hook: _Hook) -> Subscription:
         """Registers a hook.
@@ -107,10 +120,12 @@ class Hooks:
         self._subscriptions += (one,)
         return one
 
-    def cancel(self, subscription: Subscription) -> None:
+    def cancel(self, key: object) -> None:
         """Ends a registration; what it has not been called for yet is dropped."""
-        self._subscriptions = tuple(one for one in self._subscriptions if one is not subscription)
-        subscription.pending.clear()
+        ended = [one for one in self._subscriptions if one.key is key]
+        self._subscriptions = tuple(one for one in self._subscriptions if one.key is not key)
+        for one in ended:
+            self._drop(one)
 
     def alive(self) -> tuple[Subscription, ...]:
         """Those whose owners are there."""
@@ -121,7 +136,7 @@ class Hooks:
     def inherit(self, parent: Hooks) -> None:
         """Takes over a parent process's hooks; what was pending there is called there."""
         self._subscriptions = tuple(
-            Subscription(one.secret_id, one.secret, one._hook, one.loop, seen=one.seen)  # noqa: SLF001
+            Subscription(one.secret_id, one.secret, one._hook, one.loop, one.seen, key=one.key)  # noqa: SLF001
             for one in parent._subscriptions
         )
 
@@ -148,8 +163,7 @@ class Hooks:
         for one in self._subscriptions:
             if one.lane is not None:
                 one.lane.close()
-            one.pending.clear()
-            one.seen = None
+            self._drop(one)
         self._subscriptions = ()
 
     def _submit(self, one: Subscription) -> None:
@@ -159,16 +173,28 @@ class Hooks:
         if not one.lane.submit(partial(self._drain, one)):
             self._drain(one)  # no thread is to be had: better here than not at all
 
-    @staticmethod
-    def _drain(one: Subscription) -> None:
-        if one.running:  # a hook that reads, or another reader: whoever runs it goes on
-            return
-        one.running = True
+    def _drop(self, one: Subscription) -> None:
+        with self._lock:
+            one.pending.clear()
+            one.seen = None
+
+    def _drain(self, one: Subscription) -> None:
+        event = self._next(one, again=False)
         try:
-            while one.pending:
-                one.call(one.pending.popleft())
-        finally:
+            while event is not None:
+                self.failures += not one.call(event)
+                event = self._next(one, again=True)
+        except BaseException:
             one.running = False
+            raise
+
+    def _next(self, one: Subscription, *, again: bool) -> RotationEvent | None:
+        """What the hook is to be called for next, if nobody else runs it: a hook that reads, or another reader."""
+        with self._lock:
+            if one.running and not again:
+                return None
+            one.running = bool(one.pending)
+            return one.pending.popleft() if one.pending else None
 
 
 def _reference(hook: _Hook) -> Callable[[], _Hook | None]:
@@ -193,6 +219,17 @@ def _loop_of(hook: _Hook) -> asyncio.AbstractEventLoop | None:
 
 async def _await(hook: _Hook, event: RotationEvent) -> None:
     await hook(event)
+
+
+def _wait(running: concurrent.futures.Future[None], loop: asyncio.AbstractEventLoop) -> None:
+    """Waits for a hook's end, as long as its loop runs."""
+    import concurrent.futures  # noqa: PLC0415 - asyncio has loaded it
+
+    while loop.is_running() or running.done():
+        done, _ = concurrent.futures.wait((running,), _LOOP_SECONDS)
+        if done:
+            return running.result()
+    return None
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -36,7 +36,9 @@ class Lineage:
 
     current: str
     accepted: int
-    """The ticket of the request that first brought the current version."""
+    """The number of the last request sent when the current version was accepted: those up to it may be older views."""
+    brought: int
+    """The number of the request that brought it."""
     confirmed_at: float
     """When the request was sent that last showed it."""
     shown: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -47,6 +49,10 @@ class Lineage:
     """Answers in a row that did not show the current version."""
     doubted: tuple[Secret, int] | None = None
     """The answer of row K, until somebody can place it."""
+    vouched: tuple[str, int] | None = None
+    """A region whose AWSPREVIOUS was the current version, and the last request sent by then."""
+    behind: dict[str, float] = field(default_factory=dict)
+    """By region: since when it has not shown the current version, though it was asked."""
 
     def judge(self, region: str, version: str, ticket: int, now: float, primary: str | None) -> Judgement:
         """What an answer is, given the region that gave it and the request that brought it. Changes nothing."""
@@ -55,38 +61,56 @@ class Lineage:
             return Judgement.LATE
         if version == self.current:
             return Judgement.SAME
-        if ticket <= self.accepted:
-            return Judgement.LATE
+        if ticket <= self.accepted:  # never seen, it may be newer all the same: somebody is asked again
+            return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
         # Row J, and every ordinary rotation: the region that had shown the current version shows another now.
-        if region == primary or before == self.current:
+        if region == primary or before == self.current or self._is_vouched(region, ticket):
             return Judgement.MOVED
         if version in self.superseded:
             return Judgement.LAGS
         return Judgement.DIVERGED if now > self.confirmed_at + _DOUBTED_FOR else Judgement.DOUBTED
+
+    def _is_vouched(self, region: str, ticket: int) -> bool:
+        return self.vouched is not None and region == self.vouched[0] and ticket > self.vouched[1]
 
     def note(self, region: str, version: str, ticket: int, requested_at: float) -> None:
         """Remembers what a region has shown."""
         self.shown[region] = (version, ticket)
         if version == self.current:
             self.confirmed_at, self.lags, self.doubted = max(self.confirmed_at, requested_at), 0, None
+            self.behind.pop(region, None)
+        else:
+            self.behind.setdefault(region, requested_at)
 
-    def move(self, version: str, ticket: int, requested_at: float) -> None:
-        """Makes another version the current one."""
+    def move(self, version: str, ticket: int, sent: int, requested_at: float, *, sure: bool = True) -> None:
+        """Makes another version the current one. Not sure: the one before may yet turn out to be the newer."""
         kept = tuple(one for one in self.superseded if one not in (version, self.current))
-        self.superseded = (*kept, self.current)[-_LONGEST:]
-        self.current, self.accepted, self.confirmed_at = version, ticket, requested_at
+        self.superseded = (*kept, *((self.current,) if sure else ()))[-_LONGEST:]
+        self.current, self.confirmed_at = version, requested_at
+        self.brought, self.accepted = ticket, max(ticket, sent)
         self.moves += 1
-        self.lags, self.doubted = 0, None
+        self.lags, self.doubted, self.vouched = 0, None, None
+        self.behind.clear()
+
+    def is_long_behind(self, region: str, now: float) -> bool:
+        """Whether a region has not shown the current version for longer than replication takes; told once."""
+        long = now > self.behind.get(region, now) + _DOUBTED_FOR
+        if long:
+            self.behind[region] = now
+        return long
 
     @property
     def previous(self) -> str | None:
         """The version that the current one superseded, if that was seen."""
         return self.superseded[-1] if self.superseded else None
 
-    def places(self, previous: Secret) -> bool:
-        """Whether a region's AWSPREVIOUS shows that the doubted version, from that region, is the newer one."""
-        return (
-            self.doubted is not None
-            and self.doubted[0].region == previous.region
-            and previous.version_id == self.current
-        )
+    def vouches(self, previous: Secret, sent: int) -> bool:
+        """Whether a region's AWSPREVIOUS shows that what it shows from now on is newer than the current version.
+
+        Only from now on: the region may have moved on since it showed the version in doubt, and that one be the older.
+        """
+        placed = self.doubted is not None and previous.version_id == self.current
+        if placed and self.doubted is not None and self.doubted[0].region == previous.region:
+            self.vouched = (previous.region, sent)
+            return True
+        return False

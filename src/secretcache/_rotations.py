@@ -5,6 +5,7 @@ Used under the cache's lock; what is to be done after it goes into `act`.
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +20,7 @@ from secretcache._regions.route import Purpose
 from secretcache._transport import DescribeCall, Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
     Learn: TypeAlias = "Callable[[Entry, str], None]"
@@ -45,6 +46,10 @@ _TRY_AGAIN = 10.0
 """Seconds until a hooked secret that could not be loaded is asked for again."""
 
 
+def _nothing() -> None:
+    return None
+
+
 class Rotations:
     """The versions of one cache's secrets, as they move."""
 
@@ -57,7 +62,9 @@ class Rotations:
         self._loads = loads
         self._freshness = freshness
         self._learn = learn
-        self._spaced: cachetools.LRUCache[Query, Flight] = cachetools.LRUCache(settings.max_entries)
+        self._spaced: cachetools.LRUCache[Query, tuple[float, weakref.ref[Flight]]] = cachetools.LRUCache(
+            settings.max_entries
+        )
 
     # Where to ask.
 
@@ -68,10 +75,12 @@ class Rotations:
 
     def begin_newer(self, query: Query, newer_than: str, now: float, timeout: float) -> Flight:
         """The load of a key for those who have a version that does not work: shared, and spaced one second apart."""
-        before = self._spaced.get(query)
+        # Weakly: a flight holds values.
+        last_sent_at, flight_of = self._spaced.get(query, (float("-inf"), _nothing))
+        before = flight_of()
         if before is not None and not before.over and not before.sent and before.newer_than == newer_than:
             return before
-        sent_at = now if before is None else max(now, before.route.begun_at + _SPACING)
+        sent_at = max(now, last_sent_at + _SPACING)
         primary = self._store.primary_of(query.secret) or ""
         flight = self._loads.begin(
             (query,),
@@ -84,7 +93,7 @@ class Rotations:
             joinable=False,
         )
         flight.newer_than = newer_than
-        self._spaced[query] = flight
+        self._spaced[query] = sent_at, weakref.ref(flight)
         return flight
 
     def begin_afresh(self, query: Query, now: float, timeout: float) -> Flight:
@@ -118,36 +127,59 @@ class Rotations:
         """Looks at what the store made of an answer."""
         for query, secret in secrets.items():
             if query.stage == PREVIOUS and (entry := self._store.find(Query(query.secret))):
-                self._place(entry, secret)
-        for entry, secret in self._take(self._store.accepted):
-            self._accepted(entry, secret, act)
+                self._place(entry, secret, now, act)
+        for entry, secret, before in self._take(self._store.accepted):
+            self._accepted(entry, secret, before, act)
         for entry, secret, judgement in self._take(self._store.unplaced):
             self._unplaced(entry, secret, judgement, now, act)
 
     def will_do(self, flight: Flight, secret: Secret, *, outdated: bool) -> bool:
         """Whether an answer ends its flight; if not, another region is asked."""
         if flight.newer_than is not None:
-            return secret.version_id != flight.newer_than or secret.region == flight.route.primary
-        return not (outdated and flight.route.purpose.insists)
+            return self.is_newer(flight.newer_than, flight.query, secret) or secret.region == flight.route.primary
+        # One that began in the background may have been joined by a reader who has nothing else.
+        insists = flight.route.purpose.insists or self._store.find(flight.query) is None
+        return not (outdated and insists)
+
+    def is_newer(self, newer_than: str, query: Query, secret: Secret) -> bool:
+        """Whether an answer is another version than one that does not work, and none known to be superseded."""
+        lineage = self._store.lineage_of(query.secret)
+        superseded = lineage.superseded if lineage is not None else ()
+        return secret.version_id != newer_than and secret.version_id not in superseded
+
+    def released(self, flights: Iterable[Flight], secrets: dict[Query, Secret]) -> list[Flight]:
+        """Flights whose turn has not come, and whose readers are better served by what has just arrived."""
+        return [
+            flight
+            for flight in flights
+            if flight.newer_than is not None
+            and not flight.over
+            and not flight.sent
+            and (entry := self._store.find(flight.query)) is not None
+            and entry.secret is secrets.get(flight.query)
+            and entry.secret.version_id != flight.newer_than
+        ]
 
     @staticmethod
     def _take(those: list[_T]) -> list[_T]:
         taken, those[:] = those[:], []
         return taken
 
-    def _accepted(self, entry: Entry, secret: Secret, act: Actions) -> None:
-        lineage = entry.record.lineage
-        if lineage is not None and lineage.moves and lineage.accepted == entry.ticket:
-            self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {lineage.previous}")
-        those = [one for one in self.hooks.alive() if self._store.find(Query(one.secret)) is entry]
+    def _accepted(self, entry: Entry, secret: Secret, before: str | None, act: Actions) -> None:
+        if before is not None:
+            self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {before}")
+        those = [one for one in self._alive() if self._store.find(Query(one.secret)) is entry]
         act.extend(self.hooks.noticed(those, secret))
 
-    def _place(self, entry: Entry, previous: Secret) -> None:
+    def _place(self, entry: Entry, previous: Secret, now: float, act: Actions) -> None:
         lineage = entry.record.lineage
         if lineage is None or lineage.doubted is None or lineage.doubted[0].region != previous.region:
             return
         doubted = lineage.doubted[0]
-        if not self._store.place(entry, previous):
+        if lineage.vouches(previous, self._store.sent):
+            query = Query(self._store.asked_as(entry.record))
+            self._ask(query, doubted.region, now, act)
+        elif previous.version_id != doubted.version_id:
             held = f"{entry.secret.region} showed {lineage.current}"
             why = f"shows version {doubted.version_id}, {held}, and neither superseded the other: was it promoted?"
             self._event("divergence", doubted, why)
@@ -158,6 +190,9 @@ class Rotations:
             self._event("divergence", secret, f"version {secret.version_id} is taken, though nobody could place it")
             return
         self._freshness.recheck(entry, now, lineage.lags)
+        if lineage.is_long_behind(secret.region, now):
+            why = f"still shows version {secret.version_id}, not {lineage.current}: was this replica promoted?"
+            self._event("divergence", secret, why)
         query = Query(self._store.asked_as(entry.record))
         primary = self._store.primary_of(query.secret)
         if not self._store.knows_about_primary(entry):
@@ -165,10 +200,14 @@ class Rotations:
             self._loads.describe(partial(self._learn, entry), query, now, act)
         if judgement is Judgement.DOUBTED and lineage.lags == 1 and primary != secret.region:
             asked, region = (query, primary) if primary else (replace(query, stage=PREVIOUS), secret.region)
-            placing = self._loads.begin(
-                (asked,), now, self._settings.timeout, Purpose.REFRESH, regions=(region,), joinable=False
-            )
-            self._loads.advance(placing, now, act)
+            self._ask(asked, region, now, act)
+
+    def _ask(self, query: Query, region: str, now: float, act: Actions) -> None:
+        """Asks one region, for nobody in particular."""
+        asking = self._loads.begin(
+            (query,), now, self._settings.timeout, Purpose.REFRESH, regions=(region,), joinable=False
+        )
+        self._loads.advance(asking, now, act)
 
     def _event(self, name: str, secret: Secret, detail: str) -> None:
         self._loads.board.events.append(Event(name, secret.region, secret.name, secret.version_id, None, detail))
@@ -183,10 +222,18 @@ class Rotations:
         self._pin()
         return one
 
-    def cancel(self, subscription: Subscription) -> None:
+    def cancel(self, key: object) -> None:
         """Ends a registration."""
-        self.hooks.cancel(subscription)
+        self.hooks.cancel(key)
         self._pin()
+
+    def _alive(self) -> tuple[Subscription, ...]:
+        """The hooks whose owners are there; what nobody waits for any more need not stay."""
+        before = len(self.hooks)
+        alive = self.hooks.alive()
+        if len(alive) != before:
+            self._pin()
+        return alive
 
     def _pin(self) -> None:
         self._store.pins = tuple(dict.fromkeys(one.secret for one in self.hooks.alive()))
@@ -194,7 +241,7 @@ class Rotations:
     def load_hooked(self, now: float, act: Actions) -> float:
         """Begins to load hooked secrets that nobody has read; returns when to look again."""
         again = float("inf")
-        for one in self.hooks.alive():
+        for one in self._alive():
             if self._store.find(Query(one.secret)) is not None:
                 continue
             if now >= one.load_at:

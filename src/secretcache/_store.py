@@ -57,6 +57,8 @@ class Entry:
     """The number of the request that first brought this version."""
     since_at: float = _NEVER
     """When it was sent."""
+    paired: str | None = None
+    """AWSPREVIOUS's version as it was read afresh for this one; empty: there is none."""
     serve_until: float = _NEVER
     """Until then a read returns `secret` and decides nothing."""
     refresh_at: float = _NEVER
@@ -107,10 +109,12 @@ class Store:
         self._own_accounts: set[str] = set()
         self.pins: tuple[SecretId, ...] = ()
         """Secrets that stay, whoever reads them: somebody waits for their rotation."""
-        self.accepted: list[tuple[Entry, Secret]] = []
-        """Current values that were accepted since somebody last looked."""
+        self.accepted: list[tuple[Entry, Secret, str | None]] = []
+        """Current values that were accepted since somebody last looked, and the version that each took the place of."""
         self.unplaced: list[tuple[Entry, Secret, Judgement]] = []
         """Answers whose version did not replace the one held, or did so with a warning, since somebody last looked."""
+        self.sent = 0
+        """The number of the last request sent, as the engine tells with each answer."""
         self.outdated = False
         """Whether an answer did not show the current version, since somebody last looked."""
         self._only_region = regions[0] if len(regions) == 1 else None
@@ -170,7 +174,7 @@ class Store:
         record = record or Record(asked, floor=self._floor)
         if self._later_known(record, texts, ticket):
             return None
-        if record.lineage is None and not record.entries:
+        if record.lineage is None and _entry_of(record, _CURRENT) is None:
             record.lineage = self._lineages.get(text)
         if not query.secret.is_arn:
             record.address = asked
@@ -178,7 +182,7 @@ class Store:
             self.outdated = True
             return None
         self._lead(record, texts)
-        return self._hold(record, query, secret, ticket, now)
+        return self._hold(record, query, secret, ticket, now, sure=not last_resort)
 
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
@@ -186,7 +190,7 @@ class Store:
         if lineage is None or (query.stage, query.version_id) != _CURRENT or _entry_of(record, _CURRENT):
             return False
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
-        return judged in (Judgement.LAGS, Judgement.DOUBTED)
+        return judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
 
     def drop(self, entry: Entry, ticket: int) -> None:
         """Forgets a value. Answers to requests up to that ticket do not bring it back."""
@@ -271,17 +275,27 @@ class Store:
     def _full(self, entry: Entry) -> SecretId:
         return answered_id(entry.secret.arn, entry.secret.region) or self.asked_as(entry.record)
 
-    def _hold(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> Entry:
+    def _hold(  # noqa: PLR0913, PLR0917 - what an answer is made of
+        self,
+        record: Record,
+        query: Query,
+        secret: Secret,
+        ticket: int,
+        now: float,
+        sure: bool = True,  # noqa: FBT001, FBT002
+    ) -> Entry:
         which = _CURRENT if (query.stage, query.version_id) == _CURRENT else (query.stage, query.version_id)
         entry = _entry_of(record, which)
         if entry is None:
-            entry = Entry(record, which, secret, ticket, last_read=now, since=ticket, since_at=secret.requested_at)
+            entry = Entry(
+                record, which, secret, ticket, last_read=now, since=max(ticket, self.sent), since_at=secret.requested_at
+            )
             self._freshness.renew(entry)
             record.entries += (entry,)  # first: a record whose last entry has to go is forgotten
             self._make_room()
             self._entries[entry] = entry
             if entry.is_current:
-                self._first(entry)
+                self._first(entry, sure=sure)
         elif entry.is_current:
             self._judge(entry, secret, ticket, now)
         elif ticket > entry.ticket:
@@ -290,18 +304,19 @@ class Store:
 
     def _replace(self, entry: Entry, secret: Secret, ticket: int) -> None:
         if secret.version_id != entry.secret.version_id:
-            entry.since, entry.since_at = ticket, secret.requested_at
+            entry.since, entry.since_at, entry.paired = max(ticket, self.sent), secret.requested_at, None
         entry.secret, entry.ticket = secret, max(ticket, entry.ticket)
         self._freshness.renew(entry)
 
-    def _first(self, entry: Entry) -> None:
+    def _first(self, entry: Entry, *, sure: bool) -> None:
         """A current value where none was held: perhaps not the first of its secret."""
-        lineage, secret = entry.record.lineage, entry.secret
+        lineage, secret, before = entry.record.lineage, entry.secret, None
         if lineage is not None:
             if lineage.current != secret.version_id:
-                lineage.move(secret.version_id, entry.ticket, secret.requested_at)
+                before = lineage.current
+                lineage.move(secret.version_id, entry.ticket, self.sent, secret.requested_at, sure=sure)
             lineage.note(secret.region, secret.version_id, entry.ticket, secret.requested_at)
-        self.accepted.append((entry, secret))
+        self.accepted.append((entry, secret, before))
 
     def _judge(self, entry: Entry, secret: Secret, ticket: int, now: float) -> None:
         """A current value where one is held: may it take its place?"""
@@ -316,9 +331,10 @@ class Store:
         if judgement is Judgement.LATE:
             return
         if judgement in (Judgement.MOVED, Judgement.DIVERGED) and lineage is not None:
-            lineage.move(secret.version_id, ticket, secret.requested_at)
+            before, sure = lineage.current, judgement is Judgement.MOVED
+            lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
             self._replace(entry, secret, ticket)
-            self.accepted.append((entry, secret))
+            self.accepted.append((entry, secret, before))
         elif judgement is Judgement.SAME and ticket > entry.ticket:
             self._replace(entry, secret, ticket)
         if lineage is not None:
@@ -334,23 +350,11 @@ class Store:
             lineage.lags += 1
             lineage.doubted = (secret, ticket) if judgement is Judgement.DOUBTED else None
 
-    def place(self, entry: Entry, previous: Secret) -> bool:
-        """Accepts a doubted version where its region's AWSPREVIOUS shows that it is the newer one."""
-        lineage = entry.record.lineage
-        if lineage is None or lineage.doubted is None or not lineage.places(previous):
-            return False
-        secret, ticket = lineage.doubted
-        lineage.move(secret.version_id, ticket, secret.requested_at)
-        lineage.note(secret.region, secret.version_id, ticket, secret.requested_at)
-        self._replace(entry, secret, ticket)
-        self.accepted.append((entry, secret))
-        return True
-
     @staticmethod
     def _new_lineage(entry: Entry) -> Lineage:
         held = entry.secret
         shown = {held.region: (held.version_id, entry.ticket)}
-        return Lineage(held.version_id, entry.since, held.requested_at, shown)
+        return Lineage(held.version_id, entry.since, entry.ticket, held.requested_at, shown)
 
     def _make_room(self) -> None:
         while len(self._entries) >= self._entries.maxsize:
@@ -364,7 +368,8 @@ class Store:
         self._entries.pop(entry, None)
         record = entry.record
         if entry.is_current:
-            self._lineages[self._text(self._full(entry))] = record.lineage or self._new_lineage(entry)
+            lineage = self._lineages[self._text(self._full(entry))] = record.lineage or self._new_lineage(entry)
+            lineage.doubted = None  # it holds a value
         # Whatever made it go: an answer asked for before it must not take its place.
         record.floor = max(record.floor, entry.ticket)
         record.entries = tuple(one for one in record.entries if one is not entry)
