@@ -36,7 +36,7 @@ def check_contents(wheel: Path) -> None:
 
 
 def test(wheel: Path, place: Path) -> None:
-    """The whole suite, in an environment that has the wheel and not the checkout."""
+    """The core's tests, in an environment that has the wheel and not the checkout."""
     venv.create(place / "env", with_pip=True)
     python = str(place / "env" / "bin" / "python")
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[dev]")
@@ -44,7 +44,8 @@ def test(wheel: Path, place: Path) -> None:
         shutil.copytree(HERE / what, place / what)
     for what in ("pyproject.toml", "README.md"):
         shutil.copy(HERE / what, place)
-    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=place)
+    core = (HERE / ".ci" / "core-tests").read_text().split()
+    run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *core, cwd=place)
 
 
 def run(*command: str, cwd: Path = HERE) -> None:
