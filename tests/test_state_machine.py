@@ -1137,7 +1137,7 @@ RARE = (
 )
 
 
-def by_ticket(  # noqa: PLR0913, PLR0917 - as the method it stands in for
+def by_ticket(  # noqa: PLR0917 - as the method it stands in for
     lineage: Lineage, region: str, version: str, ticket: int, now: float, primary: str | None
 ) -> Judgement:
     """As if every region were the primary: which version may replace which has tests of its own."""
