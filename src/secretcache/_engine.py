@@ -393,7 +393,8 @@ class Engine:
         return entry.secret
 
     def _canonical(self, query: Query) -> Query:
-        return replace(query, secret=self.store.address(query.secret))
+        address = self.store.address(query.secret)
+        return query if address == query.secret else replace(query, secret=address)
 
     def _query(self, entry: Entry) -> Query:
         return Query(self.store.asked_as(entry.record), *entry.which)

@@ -146,8 +146,9 @@ class Loads:
             flight.verdict = route.verdict(now)
         if flight.verdict is not None and flight.fallback is not None:
             flight.verdict, (flight.ticket, flight.secrets) = None, flight.fallback
-        flight.wake_at = route.wake_at(now)
-        if flight.over and flight in self.open:
+        if not flight.over:
+            flight.wake_at = route.wake_at(now)
+        elif flight in self.open:
             self._land(flight, now, act)
 
     def cap_at(self) -> float:
@@ -160,7 +161,6 @@ class Loads:
             return False
         leg.taken_at = now
         self._taken.add(leg)
-        flight.wake_at = flight.route.wake_at(now)
         return True
 
     def started(self, flight: Flight | None, leg: Leg, now: float) -> bool:
@@ -170,8 +170,7 @@ class Loads:
             self.board.give_back(leg.region, leg.permit)
             return False
         self.ticket += 1
-        leg.ticket, leg.started_at = self.ticket, now
-        flight.wake_at = flight.route.wake_at(now)
+        leg.ticket, leg.started_at = self.ticket, now  # no moment of its flight comes earlier for that
         self.board.count(leg.region, "calls")
         return True
 

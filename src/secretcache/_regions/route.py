@@ -173,11 +173,15 @@ class Route:
     content: bool = False
     """Whether an answer is at hand that will do: no region is waited for that cannot be asked at once."""
     legs: list[Leg] = field(default_factory=list)
+    _unasked: list[str] = field(default_factory=list)
     _hedges: int = 0
     _retry_at: float | None = None
     _reloaded: bool = False
     _stopped: bool = False
     _prepared: bool = False
+
+    def __post_init__(self) -> None:
+        self._unasked = list(self.regions)
 
     # What is due.
 
@@ -242,6 +246,8 @@ class Route:
         patience = min(cap, hurry) if hurry > 0 else cap
         leg = Leg(region, now, cap, patience, policy.making_cap, permit, reload)
         self.legs.append(leg)
+        if region in self._unasked:
+            self._unasked.remove(region)
         if self.purpose.insists and policy.retries and not self._stopped and self._retry_at is None:
             self._retry_at = _INFINITY  # until all have failed
         return leg
@@ -356,8 +362,7 @@ class Route:
         return self.deadline - now >= min(self.board.policy.attempt_cap, self.deadline - self.begun_at) / 2
 
     def _left(self) -> list[str]:
-        asked = {leg.region for leg in self.legs}
-        return [region for region in self.regions if region not in asked]
+        return self._unasked
 
     def _running(self) -> list[Leg]:
         return [leg for leg in self.legs if leg.running]
