@@ -106,7 +106,7 @@ class Engine:
                 return self._hit(key, entry, now)
             asked = self._canonical(query)
             if forced:
-                self._negatives.pop(asked, None)
+                self._forget_refusal(asked)
                 self._loads.board.forget(asked)
             refusal = self._refusal(asked, now)
             if refusal is None:
@@ -166,14 +166,15 @@ class Engine:
             self._loads.bar(secret)
             self.store.forget(secret, self._loads.ticket)
             # All of them: another id of the same secret may have been refused.
-            self._negatives.clear()
+            for query in list(self._negatives):
+                self._forget_refusal(query)
             self._loads.board.forget_all()
 
     def begin_afresh(self, query: Query, timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new flight, from the primary first, whatever was remembered of a refusal."""
         with self._decide(for_reader=True) as act:
             now, asked = self._runtime.now(), self._canonical(query)
-            self._negatives.pop(asked, None)
+            self._forget_refusal(asked)
             flight = self.rotations.begin_afresh(asked, now, timeout)
             flight.join(wake)
             self._waits += 1
@@ -398,6 +399,12 @@ class Engine:
 
     def _query(self, entry: Entry) -> Query:
         return Query(self.store.asked_as(entry.record), *entry.which)
+
+    def _forget_refusal(self, query: Query) -> None:
+        """Forgets a refusal, but not that what was asked for before it does not count any more."""
+        negative = self._negatives.pop(query, None)
+        if negative is not None:
+            self.store.raise_floor(query.secret, negative.ticket)
 
     def _refusal(self, query: Query, now: float) -> Verdict | None:
         negative = self._negatives.get(query)

@@ -202,6 +202,13 @@ class Store:
         record = self._record(secret)
         return record.floor if record else self._floor
 
+    def raise_floor(self, secret: SecretId, ticket: int) -> None:
+        """Lets answers to requests up to that ticket not count any more."""
+        record = self._record(secret)
+        self._floor = max(self._floor, ticket)
+        if record is not None:
+            record.floor = max(record.floor, ticket)
+
     def forget(self, secret: SecretId, ticket: int) -> None:
         """Forgets a whole secret, as `drop` does one value; one that is not known yet included."""
         record = self._record(secret)
