@@ -176,12 +176,10 @@ class Board:
         self._tell_state(self._regions[region], before)
         return permit
 
-    def next_probe_at(self, now: float) -> float:
-        """When a probe falls due next; infinity if none does, or as long as one is under way."""
+    def next_probe_at(self) -> float:
+        """When a probe falls due next, or one under way is given up for lost; infinity if none is wanted."""
         waiting = (one for one in self._regions.values() if not one.breaker.closed)
-        return min(
-            (self._probe_at(one) for one in waiting if not one.breaker.permit_outstanding(now)), default=float("inf")
-        )
+        return min((max(self._probe_at(one), one.breaker.permit_until()) for one in waiting), default=float("inf"))
 
     @staticmethod
     def _probe_at(region: _Region) -> float:
@@ -196,9 +194,9 @@ class Board:
             self.events.append(Event("suspect", region=name, seconds=self.policy.suspect_for))
         region.suspect_until = now + self.policy.suspect_for
 
-    def give_back(self, name: str, permit: Permit | None) -> None:
+    def give_back(self, name: str, permit: Permit | None, now: float) -> None:
         """A request was never sent."""
-        self._regions[name].breaker.give_back(permit)
+        self._regions[name].breaker.give_back(now, permit)
 
     def record(  # noqa: PLR0913 - one fact each
         self,
@@ -233,7 +231,7 @@ class Board:
             alone = not any(one.breaker.closed for one in self._regions.values() if one is not region)
             region.breaker.succeeded(now, permit, alone=alone)
         else:
-            region.breaker.give_back(permit)
+            region.breaker.give_back(now, permit)
 
     def _answered(self, region: _Region, now: float, sent_at: float) -> None:
         region.tally.add_latency(max(0.0, now - sent_at))
