@@ -38,9 +38,11 @@ class _Gate:
     failures: int = 0
 
     def close(self, now: float, hint: float = 0.0) -> None:
-        seconds = min(self.longest, self.first * 2.0 ** min(self.failures, 10))
-        self.failures += 1
-        self.until = max(self.until, now + max(seconds, min(hint, self.longest)))
+        seconds = min(hint, self.longest)
+        if now >= self.until:  # else it was sent before the gate closed: of a burst, all but one say nothing new
+            seconds = max(seconds, min(self.longest, self.first * 2.0 ** min(self.failures, 10)))
+            self.failures += 1
+        self.until = max(self.until, now + seconds)
 
     def open(self) -> None:
         self.until, self.failures = _NEVER, 0
