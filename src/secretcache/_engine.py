@@ -305,7 +305,7 @@ class Engine:
             while (region := self._loads.board.probe_due(now)) and (entry := self._read_last()):
                 self._probe(region, self._query(entry), now, act)
             later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
-            probe_at = self._loads.board.next_probe_at(now) if len(self.store) else float("inf")
+            probe_at = self._loads.board.next_probe_at() if len(self.store) else float("inf")
             moments = [
                 self.rotations.load_hooked(now, act),
                 probe_at,
@@ -480,7 +480,7 @@ class Engine:
             self._failed(flight, flight.verdict, now)
         held = [entry.refresh_at for query in flight.queries if (entry := self.store.find(query))]
         # A thread's wake-up costs as much as a third of a request: only where it has to look earlier than it meant to.
-        soon = min([self._loads.cap_at(), self._loads.board.next_probe_at(now), *held])
+        soon = min([self._loads.cap_at(), self._loads.board.next_probe_at(), *held])
         self._wake_background(act, nudge=flight.background or soon < self._look_at)
 
     def _failed(self, flight: Flight, verdict: Verdict, now: float) -> None:

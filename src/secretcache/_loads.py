@@ -167,7 +167,7 @@ class Loads:
         """Whether a request is still wanted, now that its client is there; numbers it if so."""
         if flight is None or flight.over or not leg.running:
             self._taken.discard(leg)
-            self.board.give_back(leg.region, leg.permit)
+            self.board.give_back(leg.region, leg.permit, now)
             return False
         self.ticket += 1
         leg.ticket, leg.started_at = self.ticket, now  # no moment of its flight comes earlier for that
@@ -220,7 +220,7 @@ class Loads:
         """Tells the board what came of an attempt."""
         self.board.count(leg.region, "answers" if failure is None else "failures")
         if leg.started_at is None:
-            self.board.give_back(leg.region, leg.permit)
+            self.board.give_back(leg.region, leg.permit, now)
         else:
             query = flight.route.query if flight is not None and len(flight.queries) == 1 else None
             self.board.record(leg.region, query, failure, now, sent_at=leg.started_at, permit=leg.permit)
@@ -228,7 +228,7 @@ class Loads:
     def _dispatch(self, flight: Flight, leg: Leg, now: float, act: Actions) -> None:
         engine = self._owner()
         if self._stuck(leg.region) >= WIDTH:
-            self.board.give_back(leg.region, leg.permit)
+            self.board.give_back(leg.region, leg.permit, now)
             leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
         elif engine is not None:
             act.extend([engine.reload] if leg.reload else [])
@@ -255,7 +255,7 @@ class Loads:
             del self._joinable[flight.query]
         for leg in flight.route.legs:
             if leg.running and leg.taken_at is None:  # it will never be sent
-                self.board.give_back(leg.region, leg.permit)
+                self.board.give_back(leg.region, leg.permit, now)
         engine = self._owner()
         if engine is not None:
             engine.settled(flight, now, act)

@@ -38,9 +38,11 @@ class _Gate:
     failures: int = 0
 
     def close(self, now: float, hint: float = 0.0) -> None:
-        seconds = min(self.longest, self.first * 2.0 ** min(self.failures, 10))
-        self.failures += 1
-        self.until = max(self.until, now + max(seconds, hint))
+        seconds = hint
+        if now >= self.until:  # else it was sent before the gate closed: of a burst, all but one say nothing new
+            seconds = max(seconds, min(self.longest, self.first * 2.0 ** min(self.failures, 10)))
+            self.failures += 1
+        self.until = max(self.until, now + seconds)
 
     def open(self) -> None:
         self.until, self.failures = _NEVER, 0
@@ -176,12 +178,10 @@ class Board:
         self._tell_state(self._regions[region], before)
         return permit
 
-    def next_probe_at(self, now: float) -> float:
-        """When a probe falls due next; infinity if none does, or as long as one is under way."""
+    def next_probe_at(self) -> float:
+        """When a probe falls due next, or one under way is given up for lost; infinity if none is wanted."""
         waiting = (one for one in self._regions.values() if not one.breaker.closed)
-        return min(
-            (self._probe_at(one) for one in waiting if not one.breaker.permit_outstanding(now)), default=float("inf")
-        )
+        return min((max(self._probe_at(one), one.breaker.permit_until()) for one in waiting), default=float("inf"))
 
     @staticmethod
     def _probe_at(region: _Region) -> float:
@@ -196,9 +196,9 @@ class Board:
             self.events.append(Event("suspect", region=name, seconds=self.policy.suspect_for))
         region.suspect_until = now + self.policy.suspect_for
 
-    def give_back(self, name: str, permit: Permit | None) -> None:
+    def give_back(self, name: str, permit: Permit | None, now: float) -> None:
         """A request was never sent."""
-        self._regions[name].breaker.give_back(permit)
+        self._regions[name].breaker.give_back(now, permit)
 
     def record(  # noqa: PLR0913 - one fact each
         self,
@@ -233,7 +233,7 @@ class Board:
             alone = not any(one.breaker.closed for one in self._regions.values() if one is not region)
             region.breaker.succeeded(now, permit, alone=alone)
         else:
-            region.breaker.give_back(permit)
+            region.breaker.give_back(now, permit)
 
     def _answered(self, region: _Region, now: float, sent_at: float) -> None:
         region.tally.add_latency(max(0.0, now - sent_at))

@@ -107,15 +107,15 @@ class Breaker:
         """Until when a request on its way through the open breaker may take."""
         return _NEVER if self._permit is None else self._permit.until
 
-    def give_back(self, permit: Permit | None) -> None:
-        """Takes a permit back that brought neither success nor failure: the next look may send another probe."""
-        if permit is not None and permit is self._permit:
-            self._permit = None
+    def give_back(self, now: float, permit: Permit | None) -> None:
+        """Takes a permit back that brought neither success nor failure: after a pause another probe may be sent."""
+        # At once it would be a storm: whatever kept this probe from being sent may keep the next from it too.
+        if self._take_back(permit) and not self.closed:
+            self.probe_at = max(self.probe_at, now + self._policy.probe_pause)
 
     def succeeded(self, now: float, permit: Permit | None, *, alone: bool) -> None:
         """Counts an answer of the service, whatever it says. `alone`: no other region's breaker is closed."""
-        held = permit is not None and permit is self._permit
-        self.give_back(permit)
+        held = self._take_back(permit)
         if self.closed:
             self.failures = 0
             self._window.add(now, failed=False)
@@ -128,8 +128,7 @@ class Breaker:
 
     def failed(self, now: float, permit: Permit | None) -> None:
         """Counts a class-A failure."""
-        held = permit is not None and permit is self._permit
-        self.give_back(permit)
+        held = self._take_back(permit)
         if self.closed:
             self.failures += 1
             self._window.add(now, failed=True)
@@ -139,6 +138,13 @@ class Breaker:
             self.failures += 1
             if permit is not None and not permit.last_chance:
                 self._open(now)
+
+    def _take_back(self, permit: Permit | None) -> bool:
+        """Whether it was the one that is out."""
+        held = permit is not None and permit is self._permit
+        if held:
+            self._permit = None
+        return held
 
     def _trips(self, now: float) -> bool:
         calls, failures = self._window.counts()
