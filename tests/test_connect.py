@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,8 +22,9 @@ from rotating import (
     is_wrong_password,
     secret,
 )
-from secretcache import CacheClosedError, ConfigurationError, LoginNotTriedError, Secret
-from support import OSAKA, PATIENCE, InThread
+from secretcache import CacheClosedError, ConfigurationError, LoginNotTriedError, Secret, SecretCache
+from secretcache._transport import Call, Failure, Fault, Reply
+from support import OSAKA, PATIENCE, TOKYO, InThread, ScriptedRegions, answer
 
 
 @pytest.fixture
@@ -438,6 +441,67 @@ def test_a_stuck_target_holds_up_no_other(cache: FakeCache) -> None:
     assert cache.log_in(database.log_in, target="two") == "app in with v1"
     go.set()
     assert held.result() == "held"
+
+
+# Over the real cache
+
+
+def stages(regions: dict[str, dict[str, str]]) -> ScriptedRegions:
+    """Regions that show these stages' versions; v1 has the password pw-v1."""
+
+    def reply(call: Call) -> Reply:
+        stage = call.query.stage or CURRENT
+        version = regions[call.region].get(stage)
+        if version is None:
+            return Failure(Fault.MISSING, "ResourceNotFoundException", "no such stage", answered=True)
+        text = secret(version).string
+        return answer(call.region, text, VersionId=version.ljust(36, "-"), VersionStages=[stage])
+
+    scripted = ScriptedRegions()
+    scripted.replies = dict.fromkeys(regions, reply)
+    return scripted
+
+
+def test_the_pending_version_is_read_afresh_whatever_was_read_before() -> None:
+    regions = {OSAKA: {CURRENT: "v1", PENDING: "v2"}, TOKYO: {CURRENT: "v1", PENDING: "v2"}}
+    with SecretCache([OSAKA, TOKYO], refresh="on_access", _transport=stages(regions)) as cache:
+        assert cache.get("prod/db", version_stage=PENDING).version_id.startswith("v2")
+        regions[OSAKA][PENDING] = regions[TOKYO][PENDING] = "v3"
+        # A target of its own: what one refuses is remembered for the whole process.
+        log_in = partial(cache.connect, "prod/db", is_auth_error=is_wrong_password, target="afresh")
+        assert log_in(Database("v3").log_in).startswith("app in")
+
+
+def test_a_thousand_threads_that_fail_at_once_cost_a_few_reads() -> None:
+    regions = {OSAKA: {CURRENT: "v1"}, TOKYO: {CURRENT: "v1"}}
+    scripted, database, barrier = stages(regions), Database("v1"), threading.Barrier(1000)
+    begun_at = time.monotonic()
+    with SecretCache([OSAKA, TOKYO], refresh="on_access", primary_region=TOKYO, _transport=scripted) as cache:
+        log_in = partial(
+            cache.connect,
+            "prod/db",
+            database.log_in,
+            is_auth_error=is_wrong_password,
+            target="a thousand",
+            timeout=PATIENCE * 6,
+        )
+
+        def log_in_together() -> str:
+            barrier.wait(PATIENCE * 6)
+            return log_in()
+
+        log_in()
+        regions[TOKYO][PENDING], database.version = "v2", "v2"
+        threads = [threading.Thread(target=log_in_together, daemon=True) for _ in range(1000)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join(PATIENCE * 6)
+    assert len(database.seen) == 1 + 1000 + database.refused
+    assert database.refused <= 2
+    # Forced reads of a stage are shared and a second apart, of both regions where one shows the version that failed.
+    seconds = time.monotonic() - begun_at
+    assert len(scripted.calls) <= 2 * 2 * (seconds + 2)
 
 
 # Tasks

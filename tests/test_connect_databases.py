@@ -191,7 +191,7 @@ def rotate_all(bridged: Arm, alone: Arm, chance: random.Random) -> list[threadin
     return [threading.Thread(target=rotate, args=(account, number), daemon=True) for number, account in pairs]
 
 
-def run_both(server: Server, chance: random.Random) -> tuple[Arm, Arm]:
+def run_both(server: Server, primary: str | None, chance: random.Random) -> tuple[Arm, Arm]:
     secrets = RotatingSecrets()
 
     def new_accounts() -> list[Account]:
@@ -200,7 +200,7 @@ def run_both(server: Server, chance: random.Random) -> tuple[Arm, Arm]:
             account.create()
         return accounts
 
-    with SecretCache(list(REGIONS), _transport=secrets) as cache:
+    with SecretCache(list(REGIONS), primary_region=primary, _transport=secrets) as cache:
         bridged = Arm(lambda account: bridge(cache, account), new_accounts(), server)
         alone = Arm(lambda account: log_in(account, cache.refresh(account.name)), new_accounts(), server)
         run_until_rotated(bridged, alone, chance)
@@ -267,13 +267,14 @@ def of_mariadb(mariadb: MariaDB) -> Iterator[Server]:
         )
 
 
-@pytest.mark.parametrize("database", ["postgres", "mariadb"])
+# Where it is not known which region is the primary, nobody may ask either: DescribeSecret is denied here.
+@pytest.mark.parametrize(("database", "primary"), [("postgres", None), ("mariadb", TOKYO)])
 def test_fifty_rotations_under_sixteen_threads(
-    database: str, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    database: str, primary: str | None, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> None:
     server: Server = request.getfixturevalue(f"of_{database}")
     seed = random.SystemRandom().getrandbits(32)
-    bridged, alone = run_both(server, random.Random(seed))  # noqa: S311 - which rotation is how
+    bridged, alone = run_both(server, primary, random.Random(seed))  # noqa: S311 - which rotation is how
     told = {"seed": seed, "bridged": bridged.counts, "alone": alone.counts}
     told |= {"refused by the server": (bridged.refused_by_server(), alone.refused_by_server())}
     record_property("rotations", told)

@@ -15,7 +15,7 @@ from secretcache._errors import CacheClosedError, ConfigurationError, SecretCach
 from secretcache._events import Bulletin
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
-from secretcache._ids import Query, SecretId
+from secretcache._ids import CURRENT, Query, SecretId
 from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for, made_again
 from secretcache._refresher import Refresher
@@ -102,7 +102,9 @@ class Engine:
             entry = self.store.find(query)
             if entry is not None and now < entry.serve_until and not forced:
                 return self._hit(key, entry, now)
-            if entry is not None and newer_than not in (None, entry.secret.version_id) and now < entry.dead_at:
+            is_known = entry is not None and newer_than not in (None, entry.secret.version_id) and now < entry.dead_at
+            # Of another stage what is held says nothing: only AWSCURRENT's moves are followed.
+            if entry is not None and is_known and query.stage == CURRENT:
                 return self._hit(key, entry, now)
             asked = self._canonical(query)
             if forced:
