@@ -396,12 +396,12 @@ def test_a_thousand_threads_with_nothing_that_works_lock_no_account(cache: FakeC
     cache.log_in(database.log_in)
     database.version = "none"
     threads = all_at_once(cache, database, 200)
-    cache._runtime.until_waiting(1)
     refused: list[BaseException] = []
-    for _ in range(3):
-        cache._runtime.until_waiting(200)
-        cache._runtime.advance(5.0)
+    cache._runtime.until_waiting(200)
     for one in threads:
+        while not one.over.is_set():
+            if cache._runtime.is_waited_for(one.over):
+                cache._runtime.advance(1.0)
         with pytest.raises((WrongPasswordError, LoginNotTriedError)) as error:
             one.result()
         refused.append(error.value)
