@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from secretcache import SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
+from secretcache._regions.policy import RegionPolicy
 from server_fixtures import mariadb, postgres, redis_server
 from support import OSAKA, REGIONS, TOKYO, House
 
@@ -56,3 +58,9 @@ def make_cache(manager: EmbeddedSecretsManager) -> Iterator[Callable[..., Secret
     yield make
     for cache in made:
         cache.close()
+
+
+@pytest.fixture
+def steady_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches that do not hedge: on a busy machine a healthy region may be silent for half a second."""
+    monkeypatch.setattr("secretcache._engine.RegionPolicy", partial(RegionPolicy, hedges=False, suspect_for=0.0))

@@ -19,6 +19,8 @@ from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Respond
 from support import OSAKA, TOKYO
 
+pytestmark = pytest.mark.usefixtures("steady_regions")
+
 CANARY = "canary-0815-parrot"
 MakeCache = Callable[..., SecretCache]
 

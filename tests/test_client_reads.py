@@ -16,6 +16,8 @@ import secretcache
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from support import OSAKA, REGIONS, TOKYO
 
+pytestmark = pytest.mark.usefixtures("steady_regions")
+
 NO_VERSION = "00000000-0000-0000-0000-000000000000"
 NOT_FOUND = "ResourceNotFoundException"
 

@@ -22,6 +22,8 @@ from secretcache._transport import BatchCall, Call, Failure
 from secretcache._written import UpToDate, Written
 from support import OSAKA, REGIONS, TOKYO, House, ManualRuntime, answer, arn
 
+pytestmark = pytest.mark.usefixtures("steady_regions")
+
 OLD, NEW, NEWER = (f"{number}0000000-0000-0000-0000-000000000000" for number in (1, 2, 3))
 Make = Callable[..., Any]
 

@@ -26,6 +26,8 @@ from secretcache._freshness import Retry
 from secretcache.compat.aws_secretsmanager_caching._failures import Failures
 from support import OSAKA, REGIONS, TOKYO, ManualRuntime
 
+pytestmark = pytest.mark.usefixtures("steady_regions")
+
 THEIRS, OURS = "aws_secretsmanager_caching", "secretcache.compat.aws_secretsmanager_caching"
 PATIENCE = 20.0
 

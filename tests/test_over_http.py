@@ -35,6 +35,8 @@ from secretcache._demo.faults import (
 )
 from support import OSAKA, REGIONS, TOKYO
 
+pytestmark = pytest.mark.usefixtures("steady_regions")
+
 MakeCache = Callable[..., SecretCache]
 SLACK = 3.0  # seconds that a busy machine may add to a deadline kept on it
 
