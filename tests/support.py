@@ -282,13 +282,19 @@ class House:
         self.cache = SecretCache(list(regions), _runtime=self.runtime, _transport=self.regions, **options)
         House.built.append(self.cache)
         self._ended = threading.Condition()
+        self._ending: set[int] = set()
         self._tell_when_attempts_end(self.cache._engine)
 
     def _tell_when_attempts_end(self, engine: Engine) -> None:
         ended = engine.ended
 
         def told(*arguments: Any) -> None:
-            ended(*arguments)
+            # Its flight is over before the background is woken and the events are told: until then nobody rests.
+            self._ending.add(threading.get_ident())
+            try:
+                ended(*arguments)
+            finally:
+                self._ending.discard(threading.get_ident())
             for changed in (self._ended, self.runtime._changed):
                 with changed:
                     changed.notify_all()
@@ -306,7 +312,7 @@ class House:
 
         def at_rest() -> bool:
             idle = self.regions._held or not loads.open
-            return bool(idle) and all(box.resting for box in self.runtime.mailboxes)
+            return bool(idle) and not self._ending and all(box.resting for box in self.runtime.mailboxes)
 
         with self.runtime._changed:
             assert self.runtime._changed.wait_for(at_rest, PATIENCE), "the background does not come to rest"
