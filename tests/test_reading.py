@@ -511,6 +511,7 @@ def test_close_ends_every_wait_at_once_and_refuses_reads() -> None:
     house.regions.hold(OSAKA)
     readers = [InThread(lambda: house.cache.get("prod/db")) for _ in range(3)]
     house.runtime.until_waiting(3)
+    gate = house.regions.gate()
     house.cache.close()
     for reader in readers:
         with pytest.raises(CacheClosedError):
@@ -518,7 +519,7 @@ def test_close_ends_every_wait_at_once_and_refuses_reads() -> None:
     for name in ("warm", "prod/db"):
         with pytest.raises(CacheClosedError, match="closed"):
             house.cache.get(name)
-    house.regions.gate().answer(answer(OSAKA))
+    gate.answer(answer(OSAKA))
     house.cache.close()
     assert house.regions.closed
 
