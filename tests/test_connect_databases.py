@@ -28,7 +28,7 @@ USERS, ROTATIONS, THREADS = 10, 5, 16  # of each user
 HALF_FAILED = 15
 LONGEST_WINDOW, LONGEST_LAG = 5.0, 10.0
 ENOUGH = 200  # logins in windows
-PAUSE = 2.0  # between two rotations of one user
+PAUSE = 1.0  # between two rotations of one user
 PATIENCE = 120.0
 LOCKOUT = 5
 
