@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ USERS, ROTATIONS, THREADS = 10, 5, 16  # of each user
 HALF_FAILED = 15
 LONGEST_WINDOW, LONGEST_LAG = 5.0, 10.0
 ENOUGH = 200  # logins in windows
-PAUSE = 2.0  # between two rotations of one user
+PAUSE = 1.0  # between two rotations of one user
 PATIENCE = 120.0
 LOCKOUT = 5
 
@@ -87,6 +87,8 @@ class Account:
     """Whether AWSCURRENT, as the primary has it, is wrong."""
     settled: threading.Event = field(default_factory=threading.Event)
     """Whether somebody has logged in with AWSCURRENT since the last rotation."""
+    calls: list[object] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
 
     def create(self) -> None:
         self.version = self._new()
@@ -107,6 +109,26 @@ class Account:
             self.secrets.show(self.name, lag, AWSCURRENT=new, AWSPREVIOUS=old)
         self.settled.clear()
         self.window_open, self.version = False, new
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """One call to log in, from its beginning to its end."""
+        call = object()
+        with self.changed:
+            self.calls.append(call)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.calls.remove(call)
+                self.changed.notify_all()
+
+    def settle(self) -> None:
+        """Returns when the calls of the last rotation are over and another has logged in with the new AWSCURRENT."""
+        with self.changed:
+            old = tuple(self.calls)
+            assert self.changed.wait_for(lambda: not any(call in self.calls for call in old), PATIENCE)
+        assert self.settled.wait(PATIENCE)
 
     def _set(self, version: str) -> None:
         self.server.set_password(self.name, self.secrets.passwords[version])
@@ -142,7 +164,8 @@ class Arm:
 
     def _try(self, account: Account) -> BaseException | None:
         try:
-            self.log_in(account)
+            with account.call():
+                self.log_in(account)
         except Exception as error:  # noqa: BLE001 - each is counted
             return error
         return None
@@ -184,8 +207,8 @@ def rotate_all(bridged: Arm, alone: Arm, chance: random.Random) -> list[threadin
                 return
             account.rotate(window, lag, stop, half_failed=half_failed)
             stop.wait(PAUSE)
-            # However slow the machine: in production whole days lie between two rotations.
-            assert account in alone.accounts or account.settled.wait(PATIENCE)
+            if account in bridged.accounts:  # in production whole days lie between two rotations
+                account.settle()
 
     pairs = [*enumerate(bridged.accounts), *enumerate(alone.accounts)]
     return [threading.Thread(target=rotate, args=(account, number), daemon=True) for number, account in pairs]
