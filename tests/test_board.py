@@ -410,7 +410,10 @@ def test_how_long_waiting_for_a_region_is_worth_it() -> None:
     trip(one, "first", now=10)
     chance = one.last_chance(["first"], 10)
     assert chance is not None
-    assert one.worth_waiting(["first"], 10) == chance[1].until
+    assert one.tried(["first"], 10)
+    assert not one.tried(["second"], 10)
+    assert one.worth_waiting(["first"], 10) == chance[1].due == 10 + POLICY.attempt_cap
+    assert one.worth_waiting(["first"], 10 + POLICY.attempt_cap) == chance[1].until
 
 
 def test_when_to_come_again_is_a_second_at_least() -> None:

@@ -165,14 +165,10 @@ def test_when_every_region_is_open_cold_reads_share_an_attempt_and_its_success_r
     house = House(ttl=1000, _policy=POLICY, refresh="on_access")
     house.fails(OSAKA)
     house.fails(TOKYO)
-    for name in "ab":
+    for name in "abc":
         with pytest.raises(SecretUnavailableError):
             house.cache.get(name)
-    third = InThread(lambda: house.cache.get("c"))
-    house.until(lambda: {state(house, region) for region in (OSAKA, TOKYO)} == {"open"})
-    with pytest.raises(SecretUnavailableError):
-        house.patiently(third.result)
-    house.runtime.advance(POLICY.last_chance_pause)
+    assert {state(house, region) for region in (OSAKA, TOKYO)} == {"open"}
     house.regions.calls.clear()
     house.regions.hold(OSAKA, TOKYO)
     readers = [InThread(lambda number=number: house.cache.get(f"d{number}")) for number in range(5)]  # type: ignore[misc]
@@ -184,3 +180,51 @@ def test_when_every_region_is_open_cold_reads_share_an_attempt_and_its_success_r
     gate.answer(answer(gate.call.region, "v1", gate.call.query.secret.name))
     assert {reader.result().region for reader in readers} == {gate.call.region}
     assert state(house, gate.call.region) == "closed"
+
+
+@pytest.mark.parametrize("refresh", ["background", "on_access"])
+@pytest.mark.parametrize(("comes", "timeout"), [(0.25, 5.0), (2.0, 5.0), (0.25, 2.0)])
+def test_a_cold_read_waits_for_a_request_that_is_on_its_way_to_the_only_region(
+    refresh: str, comes: float, timeout: float
+) -> None:
+    house = House([OSAKA], ttl=1000, timeout=timeout, _policy=POLICY, refresh=refresh)
+    house.fails(OSAKA)
+    for name in "abc":
+        with pytest.raises(SecretUnavailableError):
+            house.cache.get(name)
+    assert state(house) == "open"
+    house.regions.hold(OSAKA)
+    first = InThread(lambda: house.cache.get("d"))
+    gate = house.regions.gate()
+    house.runtime.until_waiting(1)
+    house.runtime.advance(comes)
+    second = InThread(lambda: house.cache.get("e"))
+    house.runtime.until_waiting(2)
+    assert len(house.regions.calls) == 4, "11: it is not refused without an attempt, and shares this one"
+    house.regions.hold()
+    house.says(OSAKA, "v1")
+    gate.answer(answer(OSAKA, "v1", "d"))
+    assert (first.result().string, second.result().string) == ("v1", "v1")
+
+
+def test_where_that_request_reaches_its_cap_the_next_one_has_its_chance() -> None:
+    house = House([OSAKA], ttl=1000, timeout=5.0, _policy=POLICY)
+    house.fails(OSAKA)
+    for name in "abc":
+        with pytest.raises(SecretUnavailableError):
+            house.cache.get(name)
+    house.regions.hold(OSAKA)
+    first = InThread(lambda: house.cache.get("d", timeout=0.5))
+    gate = house.regions.gate()
+    house.runtime.until_waiting(1)
+    second = InThread(lambda: house.cache.get("e"))
+    house.runtime.until_waiting(2)
+    house.runtime.advance(0.5)
+    with pytest.raises(SecretUnavailableError):
+        first.result()
+    house.regions.hold()
+    house.says(OSAKA, "v1")
+    house.runtime.until_waiting_for(POLICY.attempt_cap - 0.5)
+    house.runtime.advance(POLICY.attempt_cap - 0.5)
+    assert second.result().string == "v1"
+    gate.answer(failure())

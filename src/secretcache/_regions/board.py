@@ -123,7 +123,11 @@ class Board:
         if max(region.identity.until, region.parked.until) > now:
             return float("inf")
         gate = max(region.throttled.until, now)
-        return gate if region.breaker.closed else max(gate, self._last_chance_at, region.breaker.permit_until())
+        return gate if region.breaker.closed else max(gate, self._last_chance_at, region.breaker.permit_due(now))
+
+    def tried(self, candidates: Iterable[str], now: float) -> bool:
+        """Whether somebody's request is on its way through an open breaker of theirs: its success releases all."""
+        return any(self._regions[name].breaker.permit_outstanding(now) for name in candidates)
 
     def may_retry(self, region: str, now: float) -> bool:
         """Whether a region that has just failed may be asked again by the same flight, for a token."""

@@ -34,7 +34,10 @@ class State(enum.Enum):
 class Permit:
     """The right to send one request to a region whose breaker is open."""
 
+    due: float
+    """When its request has ended, if it was sent at once: it reaches its cap."""
     until: float
+    """When it is given up for lost."""
     last_chance: bool
     """Given to a reader who has no other region left, not to the background's probe."""
 
@@ -96,7 +99,7 @@ class Breaker:
         if not last_chance:
             self._turn(State.HALF_OPEN, now)
         life = self._policy.making_cap + self._policy.attempt_cap + _PERMIT_SLACK
-        self._permit = Permit(now + life, last_chance)
+        self._permit = Permit(now + self._policy.attempt_cap, now + life, last_chance)
         return self._permit
 
     def permit_outstanding(self, now: float) -> bool:
@@ -106,6 +109,11 @@ class Breaker:
     def permit_until(self) -> float:
         """Until when a request on its way through the open breaker may take."""
         return _NEVER if self._permit is None else self._permit.until
+
+    def permit_due(self, now: float) -> float:
+        """When a request on its way through the open breaker is likely to have ended."""
+        due = _NEVER if self._permit is None else self._permit.due
+        return due if now < due else self.permit_until()
 
     def give_back(self, now: float, permit: Permit | None) -> None:
         """Takes a permit back that brought neither success nor failure: after a pause another probe may be sent."""

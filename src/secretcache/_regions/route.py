@@ -327,6 +327,10 @@ class Route:
         chance = self.board.worth_waiting(self._left(), now) if self.purpose.insists else _INFINITY
         return min(chance, self._retry_moment(now))
 
+    def _may_be_released(self, now: float) -> bool:
+        """Whether another flight is asking a region that this one has not asked: it waits for that to the end."""
+        return self.purpose.insists and not self._stopped and self.board.tried(self._left(), now)
+
     def _retry_moment(self, now: float) -> float:
         if self._retry_at == _INFINITY and not self._running() and self._all_failed_by_themselves():
             self._retry_at = now + self.board.policy.retry_pause * (1.0 + self.board.random())
@@ -340,7 +344,7 @@ class Route:
 
     def verdict(self, now: float) -> Verdict | None:
         """What the failures add up to; None while a region may still answer."""
-        hopeful = bool(self._running()) or self._waits_until(now) < self.deadline
+        hopeful = bool(self._running()) or self._waits_until(now) < self.deadline or self._may_be_released(now)
         if hopeful and not self._over(now):
             return None
         reasons = ((region, self.board.why_not(region, now)) for region in self._left())
