@@ -94,6 +94,8 @@ class Answered:
     sent: int
     """The number of its request, in the order in which they were begun."""
     sent_at: float
+    state: int
+    """The number of the primary's state that it showed."""
 
 
 @dataclass(eq=False)
@@ -183,7 +185,7 @@ class Cloud:
         if number is None or (query.version_id is not None and not stages):
             return self.say("missing", region)
         key = f"{len(self.answers):07d}"
-        self.answers[key] = Answered(vault, region, number, stages, sent.number, sent.at)
+        self.answers[key] = Answered(vault, region, number, stages, sent.number, sent.at, vault.shown[region])
         return {
             "ARN": vault.arn(region),
             "Name": vault.name,
@@ -232,6 +234,20 @@ def class_of(kind: str) -> str:
     return own.get(kind) or (_CODES[kind][1] if kind in _CODES else "")
 
 
+def short(call: Any) -> str:
+    """A request in a trace."""
+    if isinstance(call, Call):
+        return f"{call.query.secret} {call.query.stage or ''} {(call.query.version_id or '')[:8]}"
+    return type(call).__name__
+
+
+def short_reply(reply: Any) -> str:
+    """An answer in a trace."""
+    if isinstance(reply, Failure):
+        return f"{reply.fault.name} {reply.code}"
+    return f"{reply.get('Name', '')} {str(reply.get('VersionId', ''))[:8]}"
+
+
 class Wire:
     """A process's way to the cloud: the transport of its cache."""
 
@@ -242,11 +258,13 @@ class Wire:
         self._made: dict[str, int] = {}
         self.generation = 0
         """How often credentials were loaded anew."""
+        self.tries = 0
         self.expired: dict[str, int] = {}
         """By region: the generation of credentials that has expired there."""
 
     def prepare(self, region: str) -> Failure | None:
         self._check(region)
+        self.tries += 1
         if self._made.get(region) != self.generation:
             weather, task = self._cloud.weather[region], self._machine.current
             task.outside += 1
@@ -282,13 +300,14 @@ class Wire:
         machine, weather = self._machine, self._cloud.weather[call.region]
         sent = machine.current.sending or Sent(0, machine.time, None)
         kind = weather.kind if weather.kind != "fair" and self._random.random() < weather.rate else "fair"
-        machine.note(f"request {sent.number} to {call.region}: {call!s:.120}, {kind}")
+        if machine.trace is not None:
+            machine.note(f"request {sent.number} to {call.region}: {short(call)}, {kind}")
         self._wait(kind, weather)
         if kind == "expired" and self.generation > self.expired.get(call.region, -1):
             kind = "fair"
         reply = self._reply(call, kind, weather, sent)
         machine.sleep(0.004 * self._random.random() if self._random.random() < 0.7 else 0.0)
-        machine.note(f"request {sent.number} to {call.region} brings {reply!s:.100}" if machine.trace is not None else "")
+        machine.note(f"request {sent.number} to {call.region} brings {short_reply(reply)}" if machine.trace is not None else "")
         self._cloud.arrived[sent.number] = machine.time
         self._note(sent.leg, reply, kind)
         return reply

@@ -52,7 +52,7 @@ class Task:
         machine.tasks_made += 1
         self.number = machine.tasks_made
         self.name, self.process = name, process
-        self.blocked = self.ended = self.woken = False
+        self.blocked = self.timed = self.ended = self.woken = False
         self.stamp = 0
         self.locks = 0
         self.outside = 0
@@ -81,6 +81,7 @@ class Machine:
         """Above 0: nobody else goes on; for what other processes cannot see half done."""
         self.trace: deque[str] | None = None
         self.before_time_passes: Callable[[], None] = lambda: None
+        self.jumped: Callable[[float], None] = lambda _seconds: None
         self.crashed: Callable[[Task, BaseException], None] = lambda _task, _error: None
         self.step_limit = 1 << 62
         self.jump_at = 1 << 62
@@ -117,7 +118,7 @@ class Machine:
         if self.dead:
             raise GreenletExit
         self._runnable.remove(me)
-        me.blocked, me.woken = True, False
+        me.blocked, me.timed, me.woken = True, until < NEVER, False
         me.stamp += 1
         if until < NEVER:
             self._numbers += 1
@@ -226,6 +227,7 @@ class Machine:
         self.jump_at = 1 << 62
         self.time += self.jump_by
         self.note(f"--- the clock jumps by {self.jump_by:.1f} s")
+        self.jumped(self.jump_by)
         self._fire()
 
     def _go_on(self) -> None:

@@ -59,8 +59,8 @@ def _begin(world: World) -> None:
     def set_up() -> None:
         world.open_cache(house)
         faults.begin(world)
-        for _ in range(2):
-            draw = chance("hooks", world.plan.seed)
+        for number in range(2):
+            draw = chance("hooks", world.plan.seed, number)
             world.machine.start(lambda draw=draw: faults.subscribe(world, house, draw), "subscriber", house.process)  # type: ignore[misc]
         for number in range(world.plan.callers):
             world.machine.start(Caller(world, house, number).run, f"caller {number}", house.process)

@@ -90,7 +90,7 @@ def _begun(real: Callable[..., Any]) -> Callable[..., Any]:
             if serves and not (purpose is Purpose.FORCED and other.sent):
                 world().fail(1, f"a second joinable flight of {queries[0]} begins, for {purpose.name}")
         flight = real(loads, queries, now, timeout, purpose, **options)
-        flight.sends_before = world().sends
+        flight.began_with = house_of(loads).wire.tries, world().jumps
         return flight
 
     return begin
@@ -115,9 +115,10 @@ def _dispatched(real: Callable[..., Any]) -> Callable[..., Any]:
         here, house = world(), house_of(loads)
         breaker = loads.board._regions[leg.region].breaker
         permit = leg.permit
-        if permit is None and not breaker.closed and not leg.reload:
+        if permit is None and not breaker.closed:
             here.fail(10, f"a request goes to {leg.region} through its open breaker, without a permit")
-        if permit is not None:
+        anew = any(one.region == leg.region and one is not leg for one in flight.route.legs)
+        if permit is not None and not anew:  # with credentials loaded anew it is the same request
             _check_spacing(here, house, leg, permit, now)
         extra = 1 + any(one.reload for one in flight.route.legs) + flight.route._reloaded
         if len(flight.route.legs) > len(flight.route.regions) + min(extra, 2):
@@ -151,8 +152,8 @@ def _settled(real: Callable[..., Any]) -> Callable[..., Any]:
     def settled(engine: Any, flight: Any, now: float, act: Any) -> None:
         here, house = world(), house_of(engine)
         if flight.verdict is not None:
-            _check_verdict(here, flight, now)
-        if flight.fallback is not None:
+            _check_verdict(here, house, flight, now)
+        if flight.fallback is not None and engine.store.find(flight.query) is None:
             house.forgive(flight.query)
         real(engine, flight, now, act)
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
@@ -163,19 +164,20 @@ def _settled(real: Callable[..., Any]) -> Callable[..., Any]:
     return settled
 
 
-def _check_verdict(here: World, flight: Any, now: float) -> None:
+def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     route = flight.route
     for leg in route.legs:
         at = here.brought.get(leg)
         if at is not None and leg.failure is None and flight.newer_than is None:
             here.fail(8, f"{leg.region} had answered at {at:.3f}, and the flight of {flight.query} fails all the same")
-    if route.legs or not route.purpose.insists or flight.verdict.fault is not Fault.REGION:
+    tries, jumps = flight.began_with
+    if jumps != here.jumps or route.legs or not route.purpose.insists or flight.verdict.fault is not Fault.REGION:
         return
     closed = {"BreakerOpen"} == {failure.code for _, failure in flight.verdict.unasked}
-    if closed and now < route.deadline:
+    if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
         here.fail(11, f"the flight of {flight.query} gives up after {now - route.begun_at:.3f} s without a request")
-    if closed and here.sends == flight.sends_before:
-        here.fail(11, f"nobody sent a request while the flight of {flight.query} waited for one")
+    if closed and house.wire.tries == tries:
+        here.fail(11, f"nobody tried to send a request while the flight of {flight.query} waited for one")
 
 
 def _note_refusal(here: World, house: House, engine: Any, flight: Any) -> None:
@@ -251,7 +253,7 @@ def _exited(real: Callable[..., Any]) -> Callable[..., Any]:
         loads = step._engine._loads
         for region in loads.board._regions.values():
             held = region.breaker._permit
-            if held is not None and not _has_leg(loads, held):
+            if held is not None and not step._engine.closed and not _has_leg(loads, held):
                 world().check_permit(region.name, held)
         real(step, kind, error, trace)
 
@@ -285,13 +287,19 @@ def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
     return judge
 
 
+_KEPT = ("lag", "row K", "late answer")
+
+
 def _put(real: Callable[..., Any]) -> Callable[..., Any]:
     def put(store: Any, query: Any, secret: Any, *args: Any, **options: Any) -> Any:
-        diverged = world().counters["diverged"]
+        counters = world().counters
+        diverged, kept = counters["diverged"], sum(counters[one] for one in _KEPT)
         entry = store.find(query)
         before = entry.secret if entry is not None else None
         result = real(store, query, secret, *args, **options)
-        if world().counters["diverged"] != diverged:
+        if sum(counters[one] for one in _KEPT) != kept:
+            house_of(store).lags[world().name_of(query)] += 1
+        if counters["diverged"] != diverged:
             house_of(store).forgive(query)
         elif before is not None and entry is not None and entry.is_current and entry.secret is not before:
             world().check_replaced(before, entry.secret)
