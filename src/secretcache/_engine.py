@@ -470,6 +470,7 @@ class Engine:
         negative = self._negatives.get(query)
         if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
             return None
+        self.store.bury_one(query, now)
         return self.store.put(query, secret, ticket, now)
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
