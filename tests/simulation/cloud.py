@@ -258,13 +258,11 @@ class Wire:
         self._made: dict[str, int] = {}
         self.generation = 0
         """How often credentials were loaded anew."""
-        self.tries = 0
         self.expired: dict[str, int] = {}
         """By region: the generation of credentials that has expired there."""
 
     def prepare(self, region: str) -> Failure | None:
         self._check(region)
-        self.tries += 1
         if self._made.get(region) != self.generation:
             weather, task = self._cloud.weather[region], self._machine.current
             task.outside += 1

@@ -90,7 +90,7 @@ def _begun(real: Callable[..., Any]) -> Callable[..., Any]:
             if serves and not (purpose is Purpose.FORCED and other.sent):
                 world().fail(1, f"a second joinable flight of {queries[0]} begins, for {purpose.name}")
         flight = real(loads, queries, now, timeout, purpose, **options)
-        flight.began_with = house_of(loads).wire.tries, world().jumps
+        flight.began_with = house_of(loads).tries, world().jumps
         return flight
 
     return begin
@@ -115,6 +115,7 @@ def _dispatched(real: Callable[..., Any]) -> Callable[..., Any]:
         here, house = world(), house_of(loads)
         breaker = loads.board._regions[leg.region].breaker
         permit = leg.permit
+        house.tries += 1
         if permit is None and not breaker.closed:
             here.fail(10, f"a request goes to {leg.region} through its open breaker, without a permit")
         anew = any(one.region == leg.region and one is not leg for one in flight.route.legs)
@@ -176,7 +177,7 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     closed = {"BreakerOpen"} == {failure.code for _, failure in flight.verdict.unasked}
     if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
         here.fail(11, f"the flight of {flight.query} gives up after {now - route.begun_at:.3f} s without a request")
-    if closed and house.wire.tries == tries:
+    if closed and house.tries == tries:
         here.fail(11, f"nobody tried to send a request while the flight of {flight.query} waited for one")
 
 

@@ -87,6 +87,7 @@ class House:
     """Hooks of a cache that was closed: one that ran then may come to its end later."""
     hook_low: dict[int, tuple[int, int]] = field(default_factory=dict)
     hook_of: dict[int, str] = field(default_factory=dict)
+    tries: int = 0
     leaving: bool = False
     reopening: bool = False
     parked: bool = False
