@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import asyncio
 
 NEVER = float("inf")
-_IN_LOCK = 7
-"""Of the readings of the clock under a lock, one in eight lets others go on: those who read without the lock."""
+_IN_LOCK = 3
+"""Of the readings of the clock under a lock, one in four lets others go on: those who read without the lock."""
 _MASK = (1 << 64) - 1
 
 
@@ -316,6 +316,7 @@ class Lock:
         for task in self._waiting:
             self._machine.wake(task)
         self._waiting.clear()
+        self._machine.pause()
 
     def held_by(self) -> Task | None:
         return self._owner
@@ -341,6 +342,7 @@ class Event:
             self._machine.fail(18, f"{self._machine.current.name} wakes somebody of another process")
         if self._waiting is not None:
             self._machine.wake(self._waiting)
+        self._machine.pause()
 
     def clear(self) -> None:
         self._set = False
@@ -372,6 +374,7 @@ class Line:
         self._things.append(thing)
         if self._waiting:
             self._machine.wake(self._waiting.popleft())
+        self._machine.pause()
 
     def take(self, until: float) -> Any:
         """The next one; None if there is none until that time."""
