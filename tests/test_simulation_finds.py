@@ -6,6 +6,7 @@ import pytest
 
 from secretcache import CredentialsError, SecretUnavailableError
 from secretcache._ids import Query, SecretId
+from secretcache._lineage import Judgement, Lineage
 from secretcache._regions.board import Board
 from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route
@@ -75,3 +76,14 @@ def test_beside_a_request_through_the_open_breaker_none_is_sent_again() -> None:
     board._regions[OSAKA].identity.open()
     assert board.last_chance([OSAKA], 10.1) is not None
     assert route.due(10.1) is None
+
+
+def test_after_a_rollback_a_lagging_replica_does_not_take_the_readers_back() -> None:
+    """Invariants 5 and 13: Osaka had shown v1 before v2 came; it has not seen the rollback from v2 to v1."""
+    lineage = Lineage("v1", 1, 1, 0.0, {OSAKA: ("v1", 1)})
+    for version, ticket in (("v2", 5), ("v1", 9)):
+        lineage.move(version, ticket, ticket, 1.0)
+        lineage.note(TOKYO, version, ticket, 1.0)
+    assert lineage.judge(OSAKA, "v2", 12, 3.0, None) is Judgement.LAGS
+    lineage.note(OSAKA, "v1", 13, 4.0)
+    assert lineage.judge(OSAKA, "v2", 14, 5.0, None) is Judgement.MOVED
