@@ -27,6 +27,8 @@ class Caller:
         self.world, self.house, self.machine = world, house, world.machine
         self.draw: Random = chance("caller", world.plan.seed, house.process.pid, number)
         self._lives = lives
+        self._stays = number < 2
+        """In peace, two a process are enough."""
         self._errors = 0
 
     def run(self) -> None:
@@ -35,6 +37,8 @@ class Caller:
             if self._lives is not None:
                 self._lives -= 1
             self._think()
+            if self.world.peace and not self._stays:
+                return
             if not self.house.leaving:
                 self.draw.choice(_OPERATIONS)(self, self.draw.choice(self.world.plan.names))
 

@@ -131,7 +131,7 @@ class Cloud:
         self.weather = {region: Weather() for region in regions}
         self.answers: dict[str, Answered] = {}
         self.versions = 1
-        self.lag = 0.2
+        self.lag = 2.0
         self.arrived: dict[int, float] = {}
         """By the number of a request: when its answer was here."""
         self.sends = 0

@@ -14,7 +14,7 @@ from simulation.machine import chance
 from simulation.world import House, World
 
 _FAILING = ("refused", "500", "503", "timeout", "hang", "garbage")
-_WEATHER = (*_FAILING * 2, "hang", "slow", "slow", "slow", "throttled", "throttled", "busy", "sts", "expired", "opt-in")
+_WEATHER = (*_FAILING * 2, "hang", "hang", "slow", "slow", "slow", "slow", "throttled", "throttled", "busy", "sts", "expired", "opt-in")
 _WEATHER += ("no files", "missing", "denied", "undecipherable")
 _HOUSES = 4
 
@@ -91,7 +91,7 @@ def refuse(world: World, draw: Random) -> None:
 
 
 def lag(world: World, draw: Random) -> None:
-    world.cloud.lag = draw.choice([0.1, 1.0, 8.0, 40.0])
+    world.cloud.lag = draw.choice([0.1, 2.0, 8.0, 20.0])
 
 
 def rotate(world: World, draw: Random) -> None:

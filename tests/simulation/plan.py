@@ -12,12 +12,12 @@ _KINDS = (
     ("outage", 5),
     ("refuse", 8),
     ("revoke", 2),
-    ("rotate", 22),
-    ("roll back", 6),
-    ("lag", 5),
+    ("rotate", 24),
+    ("roll back", 12),
+    ("lag", 8),
     ("jump", 8),
-    ("invalidate", 6),
-    ("fork", 3),
+    ("invalidate", 8),
+    ("fork", 12),
     ("reopen", 2),
     ("no threads", 2),
     ("burst", 12),
@@ -65,8 +65,8 @@ def plan_of(seed: int, steps: int) -> Plan:
     """The story of a seed."""
     draw = chance("plan", seed)
     regions = draw.choice([(OSAKA, TOKYO)] * 6 + [(OSAKA, VIRGINIA, TOKYO)] * 3 + [(TOKYO,)])
-    length = draw.choice([120.0, 300.0, 600.0])
-    count = int(length * draw.choice([0.1, 0.2, 0.3]))
+    length = draw.choice([60.0, 120.0, 300.0])
+    count = int(length * draw.choice([0.2, 0.4, 0.6]))
     times = sorted(round(draw.uniform(5.0, length), 1) for _ in range(count))
     kinds = [kind for kind in _DRAWN if draw.random() < 0.8] or _DRAWN  # not everything in every story
     events = tuple(Event(time, draw.choice(kinds), number) for number, time in enumerate(times))
