@@ -45,7 +45,7 @@ class Caller:
     def _think(self) -> None:
         draw, calm = self.draw.random(), self.world.plan.calm
         if self.world.peace:
-            self.machine.sleep(2.0 + 8.0 * draw)
+            self.machine.sleep(2.0 + 18.0 * draw)
         elif draw < 0.3:
             self.machine.pause()
         elif draw < 0.8:
@@ -315,10 +315,10 @@ _OPERATIONS: tuple[Callable[[Caller, str], None], ...] = (
     *[Caller.aget] * 4,
     *[Caller.refresh] * 3,
     *[Caller.refresh_newer] * 2,
-    *[Caller.get_version] * 2,
+    *[Caller.get_version] * 3,
     Caller.get_pair,
     Caller.prefetch,
-    Caller.invalidate,
+    *[Caller.invalidate] * 2,
     Caller.look,
     *[Caller.connect] * 4,
     Caller.aconnect,

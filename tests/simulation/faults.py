@@ -16,7 +16,7 @@ from simulation.world import House, World
 _FAILING = ("refused", "500", "503", "timeout", "hang", "garbage")
 _WEATHER = (*_FAILING * 2, "hang", "hang", "slow", "slow", "slow", "slow", "throttled", "throttled", "busy", "sts", "expired", "opt-in")
 _WEATHER += ("no files", "missing", "denied", "undecipherable")
-_HOUSES = 4
+_HOUSES = 3
 
 
 def begin(world: World) -> None:
@@ -49,6 +49,22 @@ def outage(world: World, draw: Random) -> None:
     seconds = draw.choice([4.0, 15.0, 40.0])
     for region in world.plan.regions:
         _set(world, draw, region, draw.choice(_FAILING), seconds * (0.5 + draw.random()))
+
+
+def silence(world: World, draw: Random) -> None:
+    """A region falls silent while a process has nothing: then cold reads hedge."""
+    region = world.plan.regions[0]
+    _set(world, draw, region, draw.choice(["slow", "slow", "hang"]), 6.0, rate=1.0)
+    house = _house(world, draw)
+    for name in world.plan.names if house is not None else ():
+        assert house is not None
+        caller = Caller(world, house, draw.randrange(1 << 30))
+        world.machine.start(lambda caller=caller, name=name: _cold(caller, name), "cold", house.process)  # type: ignore[misc]
+
+
+def _cold(caller: Caller, name: str) -> None:
+    caller.invalidate(name)
+    caller.get_often(name)
 
 
 def revoke(world: World, draw: Random) -> None:
@@ -356,6 +372,7 @@ def check_apart(world: World, parent: SecretCache, child: SecretCache) -> None:
 _KINDS: dict[str, Callable[[World, Random], None]] = {
     "weather": weather,
     "outage": outage,
+    "silence": silence,
     "refuse": refuse,
     "revoke": revoke,
     "rotate": rotate,

@@ -10,7 +10,8 @@ OSAKA, TOKYO, VIRGINIA = "ap-northeast-3", "ap-northeast-1", "us-east-1"
 _KINDS = (
     ("weather", 30),
     ("outage", 5),
-    ("refuse", 8),
+    ("silence", 8),
+    ("refuse", 10),
     ("revoke", 2),
     ("rotate", 24),
     ("roll back", 12),
@@ -66,7 +67,7 @@ def plan_of(seed: int, steps: int) -> Plan:
     draw = chance("plan", seed)
     regions = draw.choice([(OSAKA, TOKYO)] * 6 + [(OSAKA, VIRGINIA, TOKYO)] * 3 + [(TOKYO,)])
     length = draw.choice([60.0, 120.0, 300.0])
-    count = int(length * draw.choice([0.2, 0.4, 0.6]))
+    count = int(length * draw.choice([0.3, 0.5, 0.8]))
     times = sorted(round(draw.uniform(5.0, length), 1) for _ in range(count))
     kinds = [kind for kind in _DRAWN if draw.random() < 0.8] or _DRAWN  # not everything in every story
     events = tuple(Event(time, draw.choice(kinds), number) for number, time in enumerate(times))

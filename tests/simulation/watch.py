@@ -156,9 +156,11 @@ def _settled(real: Callable[..., Any]) -> Callable[..., Any]:
             _check_verdict(here, house, flight, now)
         if flight.fallback is not None and engine.store.find(flight.query) is None:
             house.forgive(flight.query)
+        # A secret of which nothing is known may be under way under another id, which nobody knows to be the same.
+        known = engine.store._record(flight.query.secret) is not None
         real(engine, flight, now, act)
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
-        if flight.verdict is not None and single and not flight.verdict.frozen:
+        if flight.verdict is not None and single and known and not flight.verdict.frozen:
             _note_refusal(here, house, engine, flight)
         _count_hedge(here, flight)
 
@@ -169,7 +171,8 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     route = flight.route
     for leg in route.legs:
         at = here.brought.get(leg)
-        if at is not None and leg.failure is None and flight.newer_than is None:
+        late = leg.failure is not None and leg.failure.code in ("AttemptTimeout", "Frozen")
+        if at is not None and not late and flight.newer_than is None:
             here.fail(8, f"{leg.region} had answered at {at:.3f}, and the flight of {flight.query} fails all the same")
     tries, jumps = flight.began_with
     if jumps != here.jumps or route.legs or not route.purpose.insists or flight.verdict.fault is not Fault.REGION:
@@ -184,7 +187,9 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
 def _note_refusal(here: World, house: House, engine: Any, flight: Any) -> None:
     """Class D, as the cloud knows it: every listed region refused, or the primary that was named."""
     legs = {leg.region: leg for leg in flight.route.legs if leg.failure is not None}
-    said = {region: here.said.get(leg, "") for region, leg in legs.items()}
+    # An answer that came when its request had been given up already was not heard in time.
+    said = {region: here.said.get(leg, "") for region, leg in legs.items() if leg.failure.fault is not Fault.LOCAL}
+    said = {region: kind for region, kind in said.items() if legs[region].failure.code != "AttemptTimeout"}
     settings = engine._settings
     refused = {region for region, kind in said.items() if kind in REFUSALS}
     silent = {region for region, kind in said.items() if class_of(kind) == "F"}
