@@ -155,7 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trace", action="store_true", help="show what happens in it")
     parser.add_argument("--shrink", action="store_true", help="make it short, if it fails")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--planted", action="store_true", help="plant bugs, and see each caught by the invariant it breaks")
+    parser.add_argument(
+        "--planted", action="store_true", help="plant bugs, and see each caught by the invariant it breaks"
+    )
     given = parser.parse_args(arguments)
     if given.planted:
         from simulation.planted import table  # noqa: PLC0415

@@ -39,7 +39,7 @@ def digest(seed: int, hash_seed: str) -> str:
     command = [sys.executable, str(HERE / "simulate.py"), "--seed", str(seed), "--steps", "1500"]
     path = os.pathsep.join([str(HERE.parent / "src"), str(HERE)])
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)  # noqa: S603 - this file's own
     assert told.returncode == 0, told.stdout[-2000:] + told.stderr[-2000:]
     return next(line for line in told.stdout.splitlines() if "digest" in line)
 
@@ -70,7 +70,7 @@ def planted(what: str) -> Plant:
 
 
 def test_a_story_that_fails_is_made_short() -> None:
-    plan = plan_of(2, 1500)
+    plan = plan_of(1, 1500)
     with planted("every region is asked by the first one's ARN").planted(), machinery():
         outcome = run(plan)
         short = Shrinker(outcome, most_runs=40).shrink()

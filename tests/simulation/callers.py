@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from secretcache import CacheClosedError, LoginNotTriedError, Secret, SecretCacheError
-from simulation.cloud import CANARY, Refused, version_id
+from simulation.cloud import CANARY, RefusedError, version_id
 from simulation.loops import Loop
 from simulation.machine import chance
 from simulation.world import Call, House, World
@@ -88,12 +88,15 @@ class Caller:
     def get_version(self, name: str) -> None:
         stage = self.draw.choice(["AWSPENDING", "AWSPREVIOUS"])
         number = self.draw.choice(self.world.cloud.vaults[name].history[-3:])
-        which: dict[str, str] = {"version_id": version_id(number)} if self.draw.random() < 0.4 else {"version_stage": stage}
+        which: dict[str, str] = (
+            {"version_id": version_id(number)} if self.draw.random() < 0.4 else {"version_stage": stage}
+        )
         found = self._call("version", name, 5.0, lambda _: self.house.cache.get(name, **which))  # type: ignore[arg-type]
         if isinstance(found, tuple):
             self._check_answer(*found)
-            self._check_floor(*found, (name, which.get("version_stage"), which.get("version_id")))
-            self._check_floor(*found, (name, _ANYTHING, None))
+            call, secret = found
+            self._check_floor(call, secret, (name, which.get("version_stage"), which.get("version_id")))
+            self._check_floor(call, secret, (name, _ANYTHING, None))
 
     def get_pair(self, name: str) -> None:
         found = self._call("pair", name, 60.0, lambda _: self.house.cache.get_pair(name))
@@ -160,7 +163,7 @@ class Caller:
         call.in_user_code -= 1
         call.deadline = max(call.deadline, self.machine.time)
         if not took:
-            raise Refused
+            raise RefusedError
         self.world.counters["login"] += 1
         return 1
 
@@ -206,7 +209,7 @@ class Caller:
         except SecretCacheError as error:
             self._check_error(call, error)
             return None
-        except Refused as error:
+        except RefusedError as error:
             self._check_error(call, error)
             return None
         except asyncio.CancelledError:
@@ -244,7 +247,9 @@ class Caller:
         if age > plan.ttl + plan.max_stale + 1e-6 and before:
             world.fail(6, f"{call.what} of {call.name} returns a value {age:.3f} s old")
         if secret.requested_at > answered.sent_at + 1e-6:
-            world.fail(6, f"a value of {call.name} looks {secret.requested_at - answered.sent_at:.3f} s younger than it is")
+            world.fail(
+                6, f"a value of {call.name} looks {secret.requested_at - answered.sent_at:.3f} s younger than it is"
+            )
         if age > plan.ttl and before:
             world.counters["stale served"] += 1
         if CANARY in f"{secret!r}{secret}":
@@ -256,7 +261,9 @@ class Caller:
         sent = self.world.answered(secret).sent
         if sent <= floor and call.cache is self.house.cache:
             why = "was refused for good" if number == 7 else "was invalidated"
-            self.world.fail(number, f"{call.what} of {call.name} returns the answer to request {sent}; it {why} after {floor}")
+            self.world.fail(
+                number, f"{call.what} of {call.name} returns the answer to request {sent}; it {why} after {floor}"
+            )
 
     def _check_order(self, call: Call, version: int) -> None:
         house, name = self.house, call.name
@@ -275,13 +282,13 @@ class Caller:
         self.machine.note(f"{call.what} {call.name} raises {error!r:.200}" if self.machine.trace is not None else "")
         if isinstance(error, CacheClosedError) and not self.house.leaving and call.cache is self.house.cache:
             world.counters["closed"] += 1
-        if not isinstance(error, (SecretCacheError, Refused)) or isinstance(error, ValueError):
+        if not isinstance(error, (SecretCacheError, RefusedError)) or isinstance(error, ValueError):
             world.fail(0, f"{call.what} of {call.name} raises {error!r}")
         texts = [str(error), repr(error), repr(error.__cause__), repr(vars(error))]
         if isinstance(error, LoginNotTriedError):
             texts.append(str(error.tried))
         self._errors += 1
-        if self._errors % 16 == 1 and not isinstance(error, Refused):
+        if self._errors % 16 == 1 and not isinstance(error, RefusedError):
             told = traceback.TracebackException.from_exception(error, capture_locals=True)
             texts += list(told.format())
         if any(CANARY in text for text in texts):
@@ -306,7 +313,7 @@ def _short(value: Any) -> str:
 
 
 def _is_refused(error: Exception) -> bool:
-    return isinstance(error, Refused)
+    return isinstance(error, RefusedError)
 
 
 _OPERATIONS: tuple[Callable[[Caller, str], None], ...] = (

@@ -68,7 +68,7 @@ class Vault:
     def now(self) -> State:
         return self.states[-1]
 
-    def change(self, **stages: int | None) -> None:
+    def change(self, **stages: Any) -> None:
         """Moves stages in the primary."""
         state = replace(self.now, **stages)
         if state.current != self.now.current:
@@ -204,7 +204,10 @@ class Cloud:
 def _error(kind: str, endpoint: str, region: str, hint: int) -> Exception:
     if kind in _CODES:
         headers = {"x-amz-retry-after": str(hint * 1000)} if hint else {}
-        told: Any = {"Error": {"Code": _CODES[kind][0], "Message": "told so"}, "ResponseMetadata": {"HTTPHeaders": headers}}
+        told: Any = {
+            "Error": {"Code": _CODES[kind][0], "Message": "told so"},
+            "ResponseMetadata": {"HTTPHeaders": headers},
+        }
         return errors.ClientError(told, "GetSecretValue")
     if kind == "refused":
         return errors.EndpointConnectionError(endpoint_url=endpoint, error=OSError("refused"))
@@ -305,7 +308,9 @@ class Wire:
             kind = "fair"
         reply = self._reply(call, kind, weather, sent)
         machine.sleep(0.004 * self._random.random() if self._random.random() < 0.7 else 0.0)
-        machine.note(f"request {sent.number} to {call.region} brings {short_reply(reply)}" if machine.trace is not None else "")
+        machine.note(
+            f"request {sent.number} to {call.region} brings {short_reply(reply)}" if machine.trace is not None else ""
+        )
         self._cloud.arrived[sent.number] = machine.time
         self._note(sent.leg, reply, kind)
         return reply
@@ -332,11 +337,14 @@ class Wire:
         else:
             pairs = list(zip(call.queries, call.secret_ids, strict=True))
         for query, text in pairs:
-            if query.secret.is_arn and text != f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:{query.secret.name}":
+            if (
+                query.secret.is_arn
+                and text != f"arn:aws:secretsmanager:{call.region}:{ACCOUNT}:secret:{query.secret.name}"
+            ):
                 self._machine.fail(16, f"{call.region} is asked for {text}")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The database does not take this password."""
 
 
@@ -372,5 +380,17 @@ class Database:
         self.in_flight[pid] -= 1
 
 
-__all__ = ["CANARY", "REFUSALS", "Answered", "Cloud", "Database", "Fault", "Refused", "Sent", "State", "Vault", "Weather"]
+__all__ = [
+    "CANARY",
+    "REFUSALS",
+    "Answered",
+    "Cloud",
+    "Database",
+    "Fault",
+    "RefusedError",
+    "Sent",
+    "State",
+    "Vault",
+    "Weather",
+]
 __all__ += ["Wire", "class_of", "kind_of", "version_id"]

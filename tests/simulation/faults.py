@@ -1,9 +1,10 @@
-"""What befalls the world, by kind. Each draws from a generator of its own: without one event the others stay as they are."""
+"""What befalls the world, by kind. Each draws from a generator of its own: without one, the others stay the same."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,7 +15,21 @@ from simulation.machine import chance
 from simulation.world import House, World
 
 _FAILING = ("refused", "500", "503", "timeout", "hang", "garbage")
-_WEATHER = (*_FAILING * 2, "hang", "hang", "slow", "slow", "slow", "slow", "throttled", "throttled", "busy", "sts", "expired", "opt-in")
+_WEATHER: tuple[str, ...] = (
+    *_FAILING * 2,
+    "hang",
+    "hang",
+    "slow",
+    "slow",
+    "slow",
+    "slow",
+    "throttled",
+    "throttled",
+    "busy",
+    "sts",
+    "expired",
+    "opt-in",
+)
 _WEATHER += ("no files", "missing", "denied", "undecipherable")
 _HOUSES = 3
 
@@ -103,7 +118,11 @@ def refuse(world: World, draw: Random) -> None:
     where = draw.choice([None, None, *world.plan.regions])
     vault.refused[where] = kind
     world.machine.note(f"--- {vault.name} is {kind} in {where or 'all regions'}")
-    _later(world, draw.choice([3.0, 15.0, 50.0]), lambda: vault.refused.pop(where, None) and None)
+    _later(world, draw.choice([3.0, 15.0, 50.0]), partial(_allow, vault, where))
+
+
+def _allow(vault: Vault, where: str | None) -> None:
+    vault.refused.pop(where, None)
 
 
 def lag(world: World, draw: Random) -> None:
@@ -116,11 +135,14 @@ def rotate(world: World, draw: Random) -> None:
     if vault.rotating:
         return
     vault.rotating = True
-    version, steps = world.cloud.new_version(), [_create, _set_password, _finish]
+    version = world.cloud.new_version()
+    steps: list[Callable[[World, Vault, int], None]] = [_create, _set_password, _finish]
     _rotation(world, draw, vault, version, steps)
 
 
-def _rotation(world: World, draw: Random, vault: Vault, version: int, steps: list[Callable[[World, Vault, int], None]]) -> None:
+def _rotation(
+    world: World, draw: Random, vault: Vault, version: int, steps: list[Callable[[World, Vault, int], None]]
+) -> None:
     if draw.random() < 0.15:  # it fails, and the service comes back to it later
         _later(world, draw.choice([3.0, 20.0]), lambda: _rotation(world, draw, vault, version, steps))
         return
@@ -344,10 +366,10 @@ def _fork(world: World, parent: House, draw: Random, *, with_hooks: bool) -> Non
     else:
         copied._current()
     me.process, me.locks = mine, locks
+    check_apart(world, cache, copied)
     machine.frozen -= 1
     if with_hooks:
         cache._after_fork_in_parent()
-    check_apart(world, cache, copied)
     for number in range(draw.randint(1, 3)):
         machine.start(Caller(world, child, number).run, f"caller {number}", child.process)
 

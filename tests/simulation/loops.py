@@ -10,7 +10,7 @@ import heapq
 from asyncio import _set_running_loop
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from simulation.machine import NEVER, Machine, Task, check_no_lock
 
@@ -27,7 +27,7 @@ class Timer:
         self.do = None
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop:
     """Runs one coroutine."""
 
     def __init__(self, machine: Machine, task: Task) -> None:
@@ -40,7 +40,7 @@ class Loop(asyncio.AbstractEventLoop):
     # What asyncio's futures and events ask of it.
 
     def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=cast("Any", self))
 
     def get_debug(self) -> bool:
         return False
@@ -79,7 +79,7 @@ class Loop(asyncio.AbstractEventLoop):
     async def sleep(self, seconds: float) -> None:
         """As asyncio.sleep."""
         future = self.create_future()
-        self.call_at(self._machine.time + seconds, lambda: future.done() or future.set_result(None))
+        self.call_at(self._machine.time + seconds, lambda: None if future.done() else future.set_result(None))
         await future
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -105,8 +105,8 @@ class Loop(asyncio.AbstractEventLoop):
             coroutine.close()
 
     def _step(self, coroutine: Coroutine[Any, Any, Any], error: BaseException | None) -> asyncio.Future[Any]:
-        self._task.loop = self
-        _set_running_loop(self)
+        self._task.loop = me = cast("Any", self)
+        _set_running_loop(me)
         try:
             future: asyncio.Future[Any] = coroutine.send(None) if error is None else coroutine.throw(error)
         finally:

@@ -29,7 +29,7 @@ def chance(*seed: object) -> random.Random:
     return random.Random(":".join(map(str, seed)))  # noqa: S311 - a simulation has to be repeated
 
 
-class Violation(Exception):
+class ViolationError(Exception):
     """An invariant does not hold; 0: something that none of them names, such as an error of the cache itself."""
 
     def __init__(self, number: int, text: str) -> None:
@@ -74,7 +74,7 @@ class Machine:
         self.digest = 0
         self.main = getcurrent()
         self.tasks_made = 0
-        self.failure: Violation | None = None
+        self.failure: ViolationError | None = None
         self.stopped = False
         self.dead = False
         self.frozen = 0
@@ -168,7 +168,7 @@ class Machine:
         if self.dead:
             return
         if self.failure is None:
-            self.failure = Violation(number, text)
+            self.failure = ViolationError(number, text)
         self.stop()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Bugs planted on purpose, at least one for each invariant: the simulation has to catch each by the invariant it breaks.
+"""Bugs planted on purpose, at least one for each invariant: the simulation catches each by the invariant it breaks.
 
 A plant is put over the real code before the watchers are, as if it had been written so.
 """
@@ -20,7 +20,8 @@ from secretcache._freshness import Freshness
 from secretcache._hooks import Hooks, RotationEvent
 from secretcache._lineage import Judgement, Lineage
 from secretcache._loads import Loads
-from secretcache._logins import Logins, Verdict as Turned
+from secretcache._logins import Logins
+from secretcache._logins import Verdict as Turned
 from secretcache._refresher import Refresher
 from secretcache._regions.board import Board
 from secretcache._regions.breaker import Breaker

@@ -81,14 +81,14 @@ def _outcome(world: World, crashes: list[str]) -> Outcome:
 def _listening(world: World) -> Iterator[None]:
     ear = Ear(world.fail)
     root = logging.getLogger()
-    level = root.level
-    root.addHandler(ear)
+    level, handlers = root.level, root.handlers
+    root.handlers = [ear]
     root.setLevel(logging.DEBUG)
     try:
         yield
     finally:
         root.setLevel(level)
-        root.removeHandler(ear)
+        root.handlers = handlers
 
 
 @contextmanager

@@ -123,7 +123,9 @@ def _dispatched(real: Callable[..., Any]) -> Callable[..., Any]:
             _check_spacing(here, house, leg, permit, now)
         extra = 1 + any(one.reload for one in flight.route.legs) + flight.route._reloaded
         if len(flight.route.legs) > len(flight.route.regions) + min(extra, 2):
-            here.fail(12, f"the {len(flight.route.legs)}th request of one flight over {len(flight.route.regions)} regions")
+            here.fail(
+                12, f"the {len(flight.route.legs)}th request of one flight over {len(flight.route.regions)} regions"
+            )
         real(loads, flight, leg, now, act)
 
     return dispatch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from secretcache import SecretCache
 from secretcache._transport import Failure
 from simulation.cloud import CANARY, Answered, Cloud, Database, Sent, Wire, kind_of, version_id
-from simulation.machine import Lock, Machine, Process, SimulatedRuntime, Task, Violation, chance
+from simulation.machine import Lock, Machine, Process, SimulatedRuntime, Task, ViolationError, chance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -295,7 +295,10 @@ class World:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is none that peace allows in the end
                 version = repr(error)
             if version != wanted:
-                return 22, f"process {house.process.pid} reads {version} of {name}, not {wanted}, long after the last fault"
+                return (
+                    22,
+                    f"process {house.process.pid} reads {version} of {name}, not {wanted}, long after the last fault",
+                )
             for number, told in house.hooks.items():
                 if house.hook_of[number] == name and told != wanted:
                     return 13, f"hook {number} of {name} was told of {told} last, not of {wanted}"
@@ -324,7 +327,12 @@ class World:
                 self.fail(21, f"{task.name} is still there after close(), blocked: {task.blocked}\n{frames}")
 
     def _check_nobody_left(self) -> None:
-        left = [task.name for house in self.houses.values() for task in house.process.tasks if task.name.startswith("secretcache")]
+        left = [
+            task.name
+            for house in self.houses.values()
+            for task in house.process.tasks
+            if task.name.startswith("secretcache")
+        ]
         if left:
             self.fail(21, f"{', '.join(left)} outlive the caches")
 
@@ -340,10 +348,12 @@ class Ear(logging.Handler):
         text = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             text += f" {record.exc_info[1]!r}"
-        if CANARY in text or any(CANARY in str(value) for name, value in vars(record).items() if name.startswith("secretcache")):
+        if CANARY in text or any(
+            CANARY in str(value) for name, value in vars(record).items() if name.startswith("secretcache")
+        ):
             self._fail(17, f"a value is in a log record of {record.name}")
         if "please report" in text:
             self._fail(0, text)
 
 
-__all__ = ["PATHS", "Call", "Ear", "House", "Violation", "World"]
+__all__ = ["PATHS", "Call", "Ear", "House", "ViolationError", "World"]
