@@ -22,7 +22,7 @@ from secretcache._regions.route import Purpose
 from secretcache._store import Store
 from secretcache._transport import Fault
 from simulation.cloud import REFUSALS, Sent, class_of
-from simulation.machine import Line
+from simulation.primitives import Line
 
 if TYPE_CHECKING:
     from simulation.world import House, World

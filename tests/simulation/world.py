@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from secretcache import SecretCache
 from secretcache._transport import Failure
 from simulation.cloud import CANARY, Answered, Cloud, Database, Sent, Wire, kind_of, version_id
-from simulation.machine import Lock, Machine, Process, SimulatedRuntime, Task, ViolationError, chance
+from simulation.machine import Machine, Process, Task, ViolationError, chance
+from simulation.primitives import Lock, SimulatedRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
