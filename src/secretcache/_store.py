@@ -186,7 +186,7 @@ class Store:
         return self._hold(record, query, secret, ticket, now, sure=not last_resort)
 
     def _superseded(self, record: Record | None, text: str, query: Query, secret: Secret) -> bool:
-        """Whether an answer that may not be held shows a version known to be superseded: who waits has no use for it."""
+        """Whether an answer that may not be held shows a version known to be superseded: useless to who waits too."""
         lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
         is_current = (query.stage, query.version_id) == _CURRENT
         return is_current and lineage is not None and secret.version_id in lineage.superseded
