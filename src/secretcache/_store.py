@@ -162,7 +162,8 @@ class Store:
         text = secret.arn if secret.region == self._regions[0] else self._text(full)
         record = self._records.get(text)
         if ticket <= self._floor_of(record, query.secret):
-            self.outdated = self.outdated or self._superseded(record, text, query, secret)
+            lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
+            self.outdated = self.outdated or self._is_behind(lineage, query, secret, ticket, now)
             return None
         own = self._own_accounts
         if not query.secret.is_arn and full.account not in own:
@@ -185,11 +186,12 @@ class Store:
         self._lead(record, texts)
         return self._hold(record, query, secret, ticket, now, sure=not last_resort)
 
-    def _superseded(self, record: Record | None, text: str, query: Query, secret: Secret) -> bool:
-        """Whether an answer that may not be held shows a version known to be superseded: useless to who waits too."""
-        lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
-        is_current = (query.stage, query.version_id) == _CURRENT
-        return is_current and lineage is not None and secret.version_id in lineage.superseded
+    def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
+        """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
+        if lineage is None or (query.stage, query.version_id) != _CURRENT:
+            return False
+        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
+        return judged in (Judgement.LAGS, Judgement.DOUBTED) or secret.version_id in lineage.superseded
 
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
