@@ -35,6 +35,7 @@ _CODES = {
     "unknown key": ("UnrecognizedClientException", "E"),
     "opt-in": ("OptInRequired", "F"),
 }
+_ANSWERED = ("fair", "hang", "slow")
 REFUSALS = ("denied", "missing", "deleted", "undecipherable")
 
 
@@ -304,10 +305,12 @@ class Wire:
         kind = weather.kind if weather.kind != "fair" and self._random.random() < weather.rate else "fair"
         if machine.trace is not None:
             machine.note(f"request {sent.number} to {call.region}: {short(call)}, {kind}")
+        # What a slow answer says may be of its beginning as well as of its end.
+        early = self._cloud.reply(call, sent) if self._random.random() < 0.5 else None
         self._wait(kind, weather)
         if kind == "expired" and self.generation > self.expired.get(call.region, -1):
             kind = "fair"
-        reply = self._reply(call, kind, weather, sent)
+        reply = early if kind in _ANSWERED and early is not None else self._reply(call, kind, weather, sent)
         machine.sleep(0.004 * self._random.random() if self._random.random() < 0.7 else 0.0)
         machine.note(
             f"request {sent.number} to {call.region} brings {short_reply(reply)}" if machine.trace is not None else ""
@@ -317,7 +320,7 @@ class Wire:
         return reply
 
     def _reply(self, call: Any, kind: str, weather: Weather, sent: Sent) -> Any:
-        if kind in ("fair", "hang", "slow"):
+        if kind in _ANSWERED:
             return self._cloud.reply(call, sent)
         return {} if kind == "garbage" else self._cloud.say(kind, call.region, hint=weather.hint)
 
