@@ -23,7 +23,7 @@ from secretcache._loads import Loads
 from secretcache._logins import Logins
 from secretcache._logins import Verdict as Turned
 from secretcache._refresher import Refresher
-from secretcache._regions.board import Board
+from secretcache._regions.board import Board, _Gate
 from secretcache._regions.breaker import Breaker
 from secretcache._regions.route import Route, Verdict
 from secretcache._rotations import Rotations
@@ -339,12 +339,11 @@ def _close_in_silence(_: Any) -> Any:
     return close
 
 
-def _never_again(real: Any) -> Any:
-    def postpone(freshness: Any, entry: Any, now: float, *, refused: bool) -> None:
-        real(freshness, entry, now, refused=refused)
-        entry.refresh_at, entry.serve_until = _NEVER, entry.dead_at
+def _closed_for_ever(_: Any) -> Any:
+    def close(gate: Any, now: float, hint: float = 0.0) -> None:
+        gate.until = _NEVER
 
-    return postpone
+    return close
 
 
 PLANTS = (
@@ -383,5 +382,5 @@ PLANTS = (
     Plant(20, "refused logins are not counted", Logins, "refused", lambda _: lambda *_args: False),
     Plant(21, "close() wakes nobody", Engine, "close", _close_in_silence),
     Plant(21, "the periodic thread is not told to end", Refresher, "dismiss", _nothing),
-    Plant(22, "after a failed refresh none is made again", Freshness, "postpone", _never_again),
+    Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
 )
