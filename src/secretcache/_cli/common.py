@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "INTERRUPTED",
+    "USAGE",
     "Endpoints",
     "Regions",
     "Timeout",
-    "USAGE",
     "environment",
     "exits",
     "is_terminal",

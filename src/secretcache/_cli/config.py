@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -74,10 +74,9 @@ def config(
 ) -> None:
     """Shows the settings."""
     with exits():
-        given = settings_of(environment(regions, endpoint_urls, timeout))
-        settings = Settings(**given)
+        settings = Settings(**settings_of(environment(regions, endpoint_urls, timeout)))
         options = {"regions": regions, "endpoint_urls": endpoint_urls, "timeout": timeout}
-        rows = [*_own(settings, given, options), *_requests(), *_failover(), *_surroundings(os.environ)]
+        rows = [*_own(settings, options), *_requests(), *_failover(), *_surroundings(os.environ)]
         if as_json:
             say_json([{one.name: getattr(row, one.name) for one in fields(row)} for row in rows])
         else:
@@ -86,13 +85,13 @@ def config(
             check_surroundings(settings)
 
 
-def _own(settings: Settings, given: Mapping[str, Any], options: Mapping[str, str | None]) -> Iterator[Setting]:
+def _own(settings: Settings, options: Mapping[str, str | None]) -> Iterator[Setting]:
     names = ("regions", "ttl", "max_stale", "timeout", "max_entries", "refresh", "primary_region", "endpoint_urls")
     for name in names:
-        yield Setting("cache", name, _text(getattr(settings, name)), _source(name, given, options))
+        yield Setting("cache", name, _text(getattr(settings, name)), _source(name, options))
 
 
-def _source(name: str, given: Mapping[str, Any], options: Mapping[str, str | None]) -> str:
+def _source(name: str, options: Mapping[str, str | None]) -> str:
     variable = f"SECRETCACHE_{name.upper()}"
     if options.get(name) is not None:
         return _OPTIONS[name]

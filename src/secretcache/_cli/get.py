@@ -83,7 +83,7 @@ def _described(secret: Secret, key: str | None) -> dict[str, Any]:
         "created": secret.created_date.isoformat(timespec="seconds") if secret.created_date else None,
         "kind": _kind(secret),
     }
-    return told if key is None else {**told, "key": f"{key} (it has one)"}
+    return told if key is None else {**told, "key": key}
 
 
 def _kind(secret: Secret) -> str:

@@ -1,4 +1,4 @@
-"""`secretcache policy`: the least IAM policy that reads the secrets in every listed region. Asks nobody, sends nothing."""
+"""`secretcache policy`: the least IAM policy that reads the secrets in every listed region. Sends nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def add(app: typer.Typer) -> None:
 
 
 def policy(  # noqa: PLR0913 - each an option of its own
-    secrets: Annotated[list[str], typer.Argument(metavar="SECRET…", help="Names or ARNs.")],
+    secrets: Annotated[list[str], typer.Argument(metavar="SECRET", help="Names or ARNs.")],
     *,
     regions: Regions = None,
     account: Annotated[
@@ -82,7 +82,9 @@ def policy(  # noqa: PLR0913 - each an option of its own
             regions=listed,
             account=_account(account),
             keys=dict(_key(text, listed) for text in kms_key or ()),
-            endpoints=tuple(_matching("--vpce", _ENDPOINT, "such as vpce-0123456789abcdef0", text) for text in vpce or ()),
+            endpoints=tuple(
+                _matching("--vpce", _ENDPOINT, "such as vpce-0123456789abcdef0", text) for text in vpce or ()
+            ),
             exempt=tuple(
                 _matching("--exempt", _PRINCIPAL, "such as arn:aws:iam::123456789012:role/rotation", text)
                 for text in exempt or ()
@@ -175,7 +177,7 @@ def _through(wanted: Wanted) -> dict[str, Any]:
 def _decrypting(wanted: Wanted) -> Iterator[dict[str, Any]]:
     """Of each region's own key, for these secrets and through Secrets Manager only."""
     for region, arn in wanted.keys.items():
-        # Any region's ARN of the secret: whether a replica is encrypted under its own or its primary's is not documented.
+        # The secret's ARN in any region: whether a replica is encrypted under its own or the primary's is not told.
         of_secrets = [_arn(wanted, secret, "*") for secret in wanted.secrets]
         condition = {
             "StringEquals": {"kms:ViaService": f"secretsmanager.{region}.{_suffix(region)}"},
@@ -233,6 +235,6 @@ def _lockouts(wanted: Wanted) -> Iterator[str]:
     )
     if len(wanted.endpoints) < len(wanted.regions):
         yield (
-            f"the policy is replicated with its secret, and a VPC endpoint belongs to one region: {len(wanted.endpoints)} "
-            f"of them for {len(wanted.regions)} regions shuts a region out. Give --vpce once for each"
+            f"the policy is replicated with its secret, and a VPC endpoint belongs to one region: "
+            f"{len(wanted.endpoints)} of them for {len(wanted.regions)} regions shuts a region out. Give --vpce once for each"
         )

@@ -18,7 +18,7 @@ from secretcache._transport._quiet import quiet_bodies
 from secretcache._versions import read_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from secretcache._ids import SecretId
     from secretcache._settings import Settings
@@ -38,7 +38,9 @@ _AGELESS = Lifetime(lambda: 0.0, 0.0)
 def examine(settings: Settings, secrets: Mapping[str, SecretId]) -> Examination:
     """Asks all regions at once. A region that does not end in time is told as such."""
     examiners = {region: _Examiner(settings, region, secrets) for region in settings.regions}
-    threads = [threading.Thread(target=one.run, name=f"doctor-{region}", daemon=True) for region, one in examiners.items()]
+    threads = [
+        threading.Thread(target=one.run, name=f"doctor-{region}", daemon=True) for region, one in examiners.items()
+    ]
     deadline = time.monotonic() + _SECONDS + _SECONDS_A_SECRET * len(secrets)
     for thread in threads:
         thread.start()
@@ -123,7 +125,7 @@ class _Examiner:
             self._ask_who()
 
     def _ask_who(self) -> None:
-        """The account that the credentials belong to; it needs no permission, and no harm is done if it cannot be had."""
+        """The account that the credentials belong to: it needs no permission, and nothing depends on it."""
         from botocore.config import Config  # noqa: PLC0415
 
         create = getattr(self._session, "create_client", None) or self._session.client

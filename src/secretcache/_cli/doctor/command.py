@@ -26,7 +26,7 @@ def add(app: typer.Typer) -> None:
 
 
 def doctor(
-    secrets: Annotated[list[str], typer.Argument(metavar="SECRET…", help="Names or ARNs.")],
+    secrets: Annotated[list[str], typer.Argument(metavar="SECRET", help="Names or ARNs.")],
     *,
     in_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     regions: Regions = None,

@@ -199,8 +199,9 @@ def _cost(seen: Examination) -> Iterator[str]:
     cost = _figures(seen)
     yield f"this examination made {cost['calls_made']} calls ({cost['calls_made_usd']:.5f} USD)"
     if cost["calls_a_month_and_process"] is not None:
+        monthly, price = cost["calls_a_month_and_process"], cost["calls_a_month_and_process_usd"]
+        saved, worth = cost["calls_saved_at_a_read_a_second"], cost["calls_saved_at_a_read_a_second_usd"]
         yield (
-            f"a process that uses these secrets makes about {cost['calls_a_month_and_process']:,} calls a month at "
-            f"ttl={seen.settings.ttl:g} ({cost['calls_a_month_and_process_usd']:.2f} USD); at one read a second of each "
-            f"it saves {cost['calls_saved_at_a_read_a_second']:,} ({cost['calls_saved_at_a_read_a_second_usd']:.2f} USD)"
+            f"a process that uses these secrets makes about {monthly:,} calls a month at ttl={seen.settings.ttl:g} "
+            f"({price:.2f} USD); at one read a second of each it saves {saved:,} ({worth:.2f} USD)"
         )

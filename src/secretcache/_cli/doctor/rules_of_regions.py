@@ -28,7 +28,9 @@ _ENABLE = "aws account enable-region --region-name {region}"
 def sharers(seen: Examination, region: str) -> list[str]:
     """The other regions that are asked at the same endpoint."""
     place = place_of(seen.sights[region].endpoint)
-    return [other for other, sight in seen.sights.items() if place and other != region and place_of(sight.endpoint) == place]
+    return [
+        other for other, sight in seen.sights.items() if place and other != region and place_of(sight.endpoint) == place
+    ]
 
 
 def is_skewed(sight: RegionSight) -> bool:
@@ -167,7 +169,9 @@ def _private_through_proxy(seen: Examination) -> Iterator[Finding]:
 
 def _identity(seen: Examination) -> Iterator[Finding]:
     for sight in seen.sights.values():
-        trouble = sight.identity_trouble or (sight.trouble if sight.trouble and sight.trouble.fault == "identity" else None)
+        trouble = sight.identity_trouble or (
+            sight.trouble if sight.trouble and sight.trouble.fault == "identity" else None
+        )
         if trouble is None or is_skewed(sight) or _told_region(sight) not in {None, sight.region}:
             continue
         elsewhere = [host for host in sight.identity_hosts if region_in(host, seen) not in {None, sight.region}]
@@ -227,7 +231,9 @@ def _clock(seen: Examination) -> Iterator[Finding]:
             yield _finding(sight, "clock", what, mend)
             return  # one clock, one finding
         if skew >= _SKEW_WARNING:
-            yield _finding(sight, "clock", f"this machine's clock is {skew:.0f} s {way} {sight.region}'s", mend, WARNING)
+            yield _finding(
+                sight, "clock", f"this machine's clock is {skew:.0f} s {way} {sight.region}'s", mend, WARNING
+            )
             return
 
 

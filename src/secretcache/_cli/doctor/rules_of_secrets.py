@@ -66,7 +66,9 @@ def _refused(seen: Examination) -> Iterator[Finding]:
 def _key_line(seen: Examination, name: str, region: str) -> str:
     one = seen.sights[region].of(name)
     key = one.kms_key or f"arn:aws:kms:{region}:{seen.sights[region].account or '*'}:key/KEY_ID"
-    if one.trouble is not None and re.search(r"disabled|pending deletion|InvalidState", f"{one.trouble}", re.IGNORECASE):
+    if one.trouble is not None and re.search(
+        r"disabled|pending deletion|InvalidState", f"{one.trouble}", re.IGNORECASE
+    ):
         return f"aws kms enable-key --region {region} --key-id {key}"
     return _allow("kms:Decrypt", key)
 
@@ -148,7 +150,9 @@ def _replica(seen: Examination, name: str, source: str | None, region: str) -> I
         what = f"{name} has another current version than in {there}; which is the newer one, DescribeSecret would tell"
         yield _finding("versions-differ", region, name, what, mend, WARNING)
     elif not agrees:
-        yield _finding("behind", region, name, _lag(seen, name, region, status, why), f"secretcache watch {name}", WARNING)
+        yield _finding(
+            "behind", region, name, _lag(seen, name, region, status, why), f"secretcache watch {name}", WARNING
+        )
 
 
 def _promoted(seen: Examination) -> Iterator[Finding]:
@@ -215,7 +219,10 @@ def _lag(seen: Examination, name: str, region: str, status: str, why: str) -> st
 def _no_description(seen: Examination) -> Iterator[Finding]:
     for name, region, one in _each(seen):
         if one.trouble is None and one.describe_trouble is not None:
-            what = f"DescribeSecret is not allowed: neither replication nor the primary region can be told ({one.describe_trouble.code})"
+            what = (
+                "DescribeSecret is not allowed: neither replication nor the primary region can be told "
+                f"({one.describe_trouble.code})"
+            )
             line = _allow("secretsmanager:DescribeSecret", seen.arn_in(name, region))
             yield _finding("no-describe", region, name, what, line, NOTE)
 
