@@ -22,6 +22,7 @@ from secretcache._cli.common import (
     say,
     say_json,
     show,
+    width,
 )
 from secretcache._errors import ConfigurationError, SecretFormatError
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_TABLE_WIDTH = 80
 _JsonFlag = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -158,10 +160,25 @@ def _tell_regions(cache: SecretCache, *, beside_value: bool) -> None:
         for row in rows:
             note(", ".join(f"{name} {text}" for name, text in row.items() if text is not None))
         return
+    say()
+    if width() < _TABLE_WIDTH:
+        for row in rows:
+            _tell_below_each_other(row)
+    else:
+        show(_table(rows))
+
+
+def _tell_below_each_other(row: dict[str, Any]) -> None:
+    say(f"{row['region']}:")
+    for name, text in row.items():
+        if name != "region" and text is not None:
+            say(f"  {name} {text}")
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in rows[0]:
         table.add_column(name.replace("_seconds", " s"), overflow="fold")
     for row in rows:
         table.add_row(*("" if text is None else str(text) for text in row.values()))
-    say()
-    show(table)
+    return table

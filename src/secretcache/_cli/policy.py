@@ -235,6 +235,7 @@ def _lockouts(wanted: Wanted) -> Iterator[str]:
     )
     if len(wanted.endpoints) < len(wanted.regions):
         yield (
-            f"the policy is replicated with its secret, and a VPC endpoint belongs to one region: "
-            f"{len(wanted.endpoints)} of them for {len(wanted.regions)} regions shuts a region out. Give --vpce once for each"
+            "the policy is replicated with its secret, and a VPC endpoint belongs to one region: "
+            f"{len(wanted.endpoints)} of them for {len(wanted.regions)} regions shuts a region out; "
+            "give --vpce once for each"
         )

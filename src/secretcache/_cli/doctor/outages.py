@@ -64,7 +64,7 @@ def _but(seen: Examination, region: str, name: str, served_by: str) -> Iterator[
     if behind is not None:
         yield f"{ago(behind)} behind"
     elif len(versions - {None}) > 1:
-        yield "with another version"
+        yield "with the newer version" if seen.primary_of(name) == served_by else "with another version"
     hosts = [host for host in seen.sights[served_by].identity_hosts if region_in(host, seen) == region]
     if hosts:
         yield f"until its credentials expire: they come from {hosts[0]}"
