@@ -87,7 +87,7 @@ def _follow(watched: _Watch, seconds: float) -> None:
                 screen.show(watched.lines(min(_TICK, left)))
         finally:
             screen.show(watched.lines(0.0))
-    say(watched.cost())
+            say(watched.cost())
 
 
 @dataclass(eq=False)
@@ -97,6 +97,8 @@ class _Watch:
     cache: SecretCache
     secrets: tuple[str, ...]
     shown: dict[str, Secret | SecretCacheError] = field(default_factory=dict)
+    _outlines: dict[str, object] = field(default_factory=dict)
+    """As it was then: a value that is kept turns stale by itself."""
     _happened: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
 
     def start(self) -> None:
@@ -132,9 +134,9 @@ class _Watch:
         return True
 
     def _saw(self, secret: str, now: Secret | SecretCacheError) -> None:
-        before = self.shown.get(secret)
-        self.shown[secret] = now
-        if before is None or _outline(before) != _outline(now):
+        before, outline = self._outlines.get(secret), _outline(now)
+        self.shown[secret], self._outlines[secret] = now, outline
+        if before != outline:
             self._happened.put(f"{_clock()}  {secret}: {_told(now)}")
 
     def _noticed(self, event: Event) -> None:
