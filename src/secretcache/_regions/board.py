@@ -94,13 +94,18 @@ class Board:
 
         None: none of them may be asked by an ordinary request now.
         """
-
-        def rank(name: str) -> tuple[bool, bool, bool]:
+        best, least = None, (True, True, True, True)
+        for name in candidates:
             region = self._regions[name]
+            if not region.usable(now):
+                continue
             refused = self._refusals.get((name, query), _NEVER) > now
-            return refused, avoid_suspects and region.suspect_until > now, region.breaker.dwells(now)
-
-        return min((name for name in candidates if self._regions[name].usable(now)), key=rank, default=None)
+            rank = (refused, avoid_suspects and region.suspect_until > now, region.breaker.dwells(now), False)
+            if not any(rank):
+                return name
+            if rank < least:
+                best, least = name, rank
+        return best
 
     def last_chance(self, candidates: Sequence[str], now: float) -> tuple[str, Permit] | None:
         """A region whose breaker is open, for a reader who has no other left: one shared attempt a second."""
