@@ -70,9 +70,7 @@ class Terminal(io.StringIO):
 class Desk:
     """Types commands in this process."""
 
-    def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._patch, self._capsys = monkeypatch, capsys
         for name in os.environ:
             if name.startswith(_OURS) or name.lower().endswith(("_proxy", "_ca_bundle")):

@@ -269,7 +269,9 @@ def test_private_dns_is_missing_in_one_region(desk: Desk, aws: TwoRegions, monke
     found = only(findings)
     assert (code, found["code"], found["region"]) == (2, "private-dns-missing", OSAKA)
     assert f"public address {PUBLIC}" in found["what"]
-    assert found["mend"].startswith(f"export SECRETCACHE_ENDPOINT_URLS={OSAKA}=https://VPCE-ID.secretsmanager.{OSAKA}.vpce")
+    assert found["mend"].startswith(
+        f"export SECRETCACHE_ENDPOINT_URLS={OSAKA}=https://VPCE-ID.secretsmanager.{OSAKA}.vpce"
+    )
 
 
 def test_a_host_without_an_address(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,7 +386,10 @@ def test_a_secret_that_is_nowhere(desk: Desk, aws: TwoRegions) -> None:
 def test_a_secret_that_is_marked_for_deletion(desk: Desk, aws: TwoRegions) -> None:
     aws.plant(TOKYO, "GetSecretValue", refusal("InvalidRequestException", "marked for deletion"))
     code, findings = diagnosis(desk)
-    assert (code, only(findings)["mend"]) == (2, f"aws secretsmanager restore-secret --region {TOKYO} --secret-id prod/db")
+    assert (code, only(findings)["mend"]) == (
+        2,
+        f"aws secretsmanager restore-secret --region {TOKYO} --secret-id prod/db",
+    )
 
 
 def test_without_describe_and_batch_it_does_what_it_can(desk: Desk, aws: TwoRegions) -> None:
@@ -476,9 +481,7 @@ def test_who_is_behind_and_who_depends_on_the_dead_says_so(desk: Desk, aws: TwoR
 # How it is shown.
 
 
-def test_its_transcript_of_a_healthy_pair(
-    desk: Desk, manager: EmbeddedSecretsManager, aws: TwoRegions
-) -> None:
+def test_its_transcript_of_a_healthy_pair(desk: Desk, manager: EmbeddedSecretsManager, aws: TwoRegions) -> None:
     manager.create("prod/db", json.dumps({"password": CANARY}))
     desk.endpoints(manager.endpoint_urls, sts=aws.urls[TOKYO])
     assert_golden("doctor-healthy", desk.run("doctor", "prod/db").transcript)

@@ -19,6 +19,7 @@ from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Refuse, service_error
 from support import OSAKA, TOKYO
 
+
 @pytest.fixture
 def desk(
     tmp_path: Path,
@@ -89,9 +90,7 @@ def test_json_holds_the_value_only_when_revealed(desk: Desk, make: Callable[[str
     assert [one["region"] for one in with_regions["regions"]] == [OSAKA, TOKYO]
 
 
-def test_a_binary_value_goes_to_a_pipe_and_not_to_a_terminal(
-    desk: Desk, make: Callable[[bytes], str]
-) -> None:
+def test_a_binary_value_goes_to_a_pipe_and_not_to_a_terminal(desk: Desk, make: Callable[[bytes], str]) -> None:
     value = b"\x00\xff" + CANARY.encode()
     name = make(value)
     shown = desk.run("get", name, "--json", "--reveal").json

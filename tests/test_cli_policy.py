@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from command_line import Desk, Ended, assert_golden
 from support import OSAKA, REGIONS, TOKYO, arn
 
 ACCOUNT = "123456789012"
-READ, DESCRIBE, BATCH = (f"secretsmanager:{name}" for name in ("GetSecretValue", "DescribeSecret", "BatchGetSecretValue"))
+READ, DESCRIBE, BATCH = (
+    f"secretsmanager:{name}" for name in ("GetSecretValue", "DescribeSecret", "BatchGetSecretValue")
+)
 DECRYPT = "kms:Decrypt"
 ENDPOINTS = {OSAKA: "vpce-0aaaaaaaaaaaaaaa1", TOKYO: "vpce-0bbbbbbbbbbbbbbb2"}
 KEYS = {region: f"arn:aws:kms:{region}:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab" for region in REGIONS}
@@ -80,7 +82,7 @@ def _any_like(values: list[str], text: str | None) -> bool:
 
 
 # A negated operator holds where the key is not in the request at all.
-_OPERATORS = {
+_OPERATORS: dict[str, Callable[[list[str], str | None], bool]] = {
     "StringEquals": lambda values, text: text in values,
     "StringNotEquals": lambda values, text: text not in values,
     "StringLike": _any_like,
@@ -271,7 +273,14 @@ def test_too_long_a_policy_is_told(desk: Desk) -> None:
 def test_its_transcript(desk: Desk) -> None:
     through = [word for one in ENDPOINTS.values() for word in ("--vpce", one)]
     ended = desk.run(
-        "policy", "prod/db", arn(TOKYO, "prod/api"), "--describe", "--batch", *through, "--kms-key", f"{TOKYO}={KEYS[TOKYO]}"
+        "policy",
+        "prod/db",
+        arn(TOKYO, "prod/api"),
+        "--describe",
+        "--batch",
+        *through,
+        "--kms-key",
+        f"{TOKYO}={KEYS[TOKYO]}",
     )
     assert_golden("policy", f"{ended.out}{ended.err}")
     ended = resource_policy(desk)
@@ -297,7 +306,10 @@ def test_on_a_terminal_it_is_the_same_json(desk: Desk, columns: int) -> None:
         (("a", "--kms-key", f"{TOKYO}=arn:aws:kms:{TOKYO}:{ACCOUNT}:alias/x"), "an alias does not work in a policy"),
         (("a", "--resource-policy"), "--resource-policy needs the VPC endpoints to admit: --vpce"),
         (("a", "--exempt", ROTATION), "--exempt belongs to --resource-policy"),
-        (("a", "--resource-policy", "--vpce", ENDPOINTS[OSAKA], "--exempt", "root"), "--exempt must be such as arn:aws"),
+        (
+            ("a", "--resource-policy", "--vpce", ENDPOINTS[OSAKA], "--exempt", "root"),
+            "--exempt must be such as arn:aws",
+        ),
         ((arn(TOKYO), "--account", "210987654321"), f"--account 210987654321: an ARN is of account {ACCOUNT}"),
         (("a", "--regions", ""), "--regions"),
     ],

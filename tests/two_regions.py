@@ -90,7 +90,9 @@ class TwoRegions:
             "PrimaryRegion": self.primaries[here],
             "ReplicationStatus": self.replicas.get(here),
             "KmsKeyId": self.keys.get(here),
-            "VersionIdsToStages": {current: ["AWSCURRENT"], OLD: ["AWSPREVIOUS"]} if current == NEW else {OLD: ["AWSCURRENT"]},
+            "VersionIdsToStages": {current: ["AWSCURRENT"], OLD: ["AWSPREVIOUS"]}
+            if current == NEW
+            else {OLD: ["AWSCURRENT"]},
         }
         return {name: value for name, value in told.items() if value is not None}
 

@@ -49,7 +49,7 @@ class Event:
     seconds: float | None = None
     """Of a call: how long it took. Of a gate: for how long it is closed. Of `stale`: the age of the value."""
     detail: str = ""
-    """The rest, in words."""
+    """The rest, in words. Of a call: the operation."""
 
 
 class Handle:
