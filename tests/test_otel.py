@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from secretcache import Event, Handle, SecretAccessDeniedError, SecretCache
 from secretcache._hits import HitClock
-from secretcache.integrations.otel import instrument
 from secretcache._transport import Fault
+from secretcache.integrations.otel import instrument
 from support import OSAKA, TOKYO, House, answer, failure
 
 CANARY = "canary-2209-cockatiel"
@@ -93,6 +93,7 @@ def test_reads_by_outcome(collector: Collector, house: House) -> None:
     for _ in range(2):  # the second is told what is remembered
         with pytest.raises(SecretAccessDeniedError):
             house.cache.get("other")
+    house.settle()
     reads = collector.values("secretcache.reads")
     assert reads == {("hit",): 4, ("fresh",): 1, ("stale",): 1, ("denied",): 2}
     assert collector.values("secretcache.stale.episodes") == {(OSAKA, "prod/db"): 1}
@@ -132,6 +133,7 @@ def test_breakers_and_failovers(collector: Collector, house: House) -> None:
     assert collector.values("secretcache.breaker.state") == {(OSAKA,): 0, (TOKYO,): 0}
     for name in "abc":
         house.cache.get(name)
+    house.settle()
     assert collector.values("secretcache.breaker.state") == {(OSAKA,): 2, (TOKYO,): 0}
     assert collector.values("secretcache.breaker.changes") == {(OSAKA, "open"): 1}
     assert collector.values("secretcache.failovers") == {(TOKYO,): 1}
@@ -143,6 +145,7 @@ def test_rotations_and_logins_that_were_bridged(collector: Collector, house: Hou
     house.cache.get("prod/db")
     house.says(OSAKA, answer(OSAKA, "v2"))
     house.cache.refresh("prod/db")
+    house.settle()
     assert collector.values("secretcache.rotations") == {(OSAKA, "prod/db"): 1}
     house.cache._emit(Event("bridged", region=TOKYO, secret_id="prod/db", detail="AWSPENDING"))
     assert collector.values("secretcache.logins.bridged") == {(TOKYO, "prod/db", "AWSPENDING"): 1}
@@ -154,6 +157,7 @@ def test_a_span_for_each_call(collector: Collector, house: House) -> None:
     collector.instrument(house.cache)
     house.fails(OSAKA)
     house.cache.get("a")
+    house.settle()
     failed, answered = collector.spans
     assert failed.name == answered.name == "Secrets Manager.GetSecretValue"
     assert (failed.attributes["cloud.region"], failed.attributes["error.type"]) == (OSAKA, "region")
@@ -163,6 +167,7 @@ def test_a_span_for_each_call(collector: Collector, house: House) -> None:
     assert failed.start_time <= failed.end_time
     house.fails(OSAKA, Fault.THROTTLED)
     house.cache.prefetch(["b", "c"])
+    house.settle()
     assert {span.name for span in collector.spans[2:]} >= {"Secrets Manager.BatchGetSecretValue"}
 
 
@@ -175,6 +180,7 @@ def test_how_long_calls_took(collector: Collector, house: House) -> None:
     house.runtime.advance(0.2)
     gate.answer(answer(OSAKA, name="a"))
     reader.join(10)
+    house.settle()
     point = collector.points("secretcache.call.duration")[OSAKA, "answered"]
     assert (point.count, point.sum) == (1, pytest.approx(0.2))
 
@@ -227,7 +233,7 @@ def test_a_clock_that_counts() -> None:
 
 def test_no_value_is_told(collector: Collector, house: House) -> None:
     collector.instrument(house.cache)
-    house.says(OSAKA, CANARY)
+    house.says(OSAKA, answer(OSAKA, CANARY, VersionId="1" * 32))
     house.cache.get("prod/db")
     house.says(OSAKA, answer(OSAKA, CANARY + "2", VersionId="2" * 32))
     house.cache.refresh("prod/db")
@@ -235,9 +241,9 @@ def test_no_value_is_told(collector: Collector, house: House) -> None:
         house.fails(region)
     house.runtime.advance(100)
     house.cache.get("prod/db")
+    house.settle()
     told = collector.everything()
     assert "prod/db" in told
-    # The scripted regions make a version's id of its value, and a rotation names the versions.
     assert CANARY not in told
 
 
@@ -245,8 +251,10 @@ def test_what_is_cancelled_closed_or_gone_is_observed_no_more(collector: Collect
     handle = collector.instrument(house.cache)
     house.cache.get("a")
     assert collector.values("secretcache.entries")
+    house.settle()
     handle.cancel()
     house.cache.refresh("a")
+    house.settle()
     assert not collector.values("secretcache.entries")
     assert len(collector.spans) == 1
     other = House()
@@ -263,6 +271,7 @@ def test_two_caches_of_one_process_are_told_apart(collector: Collector, house: H
     for name, cache in (("one", house.cache), ("two", other.cache)):
         instrument(cache, name=name, meter_provider=collector.meters, tracer_provider=collector.tracers)
     other.cache.get("a")
+    other.settle()
     assert collector.values("secretcache.entries") == {("one",): 0, ("two",): 1}
     assert collector.points("secretcache.call.duration").keys() == {(OSAKA, "answered", "two")}
     assert collector.spans[0].attributes["secretcache.cache.name"] == "two"
