@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import select
 import signal
@@ -117,26 +116,44 @@ def test_a_terminal_is_drawn_upon_until_ctrl_c(desk: Desk, secret: str) -> None:
     assert CANARY not in shown
 
 
+# Its terminal is its own: Ctrl-C there is a signal to it.
+ON_A_TERMINAL = """
+import fcntl, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from secretcache._cli import main
+main()"""
+
+
 def _in_terminal(*arguments: str, until: str) -> tuple[int, str]:
     """Runs a command on a terminal of its own, and presses Ctrl-C once that was shown."""
+    import pty  # noqa: PLC0415 - not on every system
+
     root = str(Path(secretcache.__file__).parents[1])
-    child, terminal = pty.fork()
-    if not child:  # pragma: no cover - another process
-        environ = {**os.environ, "PYTHONPATH": root, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-        os.execve(sys.executable, [sys.executable, "-m", "secretcache", *arguments], environ)  # noqa: S606
+    terminal, inner = pty.openpty()
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", ON_A_TERMINAL, *arguments],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": root, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+    ) as child:
+        os.close(inner)
+        shown = _watch_and_press(child, terminal, until)
+    os.close(terminal)
+    return child.returncode, shown
+
+
+def _watch_and_press(child: subprocess.Popen[bytes], terminal: int, until: str) -> str:
     shown, pressed, deadline = "", False, time.monotonic() + LONGEST
-    try:
-        while time.monotonic() < deadline and (part := _read(terminal)) is not None:
-            shown += part
-            if until in shown and not pressed:
-                os.write(terminal, b"\x03")
-                pressed = True
-    finally:
-        os.close(terminal)
-        if not pressed:
-            os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), shown
+    while (part := _read(terminal)) is not None:
+        shown += part
+        if until in shown and not pressed:
+            os.write(terminal, b"\x03")
+            pressed = True
+        if time.monotonic() > deadline:
+            child.kill()
+    return shown
 
 
 def _read(terminal: int) -> str | None:
