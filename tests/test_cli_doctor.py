@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,10 +19,10 @@ from local_aws import ForwardProxy
 from secretcache._cli.doctor.findings import findings_of
 from secretcache._cli.doctor.sight import Examination, RegionSight, region_in
 from secretcache._demo.embedded import EmbeddedSecretsManager
-from secretcache._demo.faults import Refuse
+from secretcache._demo.faults import Refuse, Silent
 from secretcache._demo.proxy import FaultProxy
 from secretcache._settings import Settings
-from support import OSAKA, REGIONS, TOKYO, arn
+from support import OSAKA, PATIENCE, REGIONS, TOKYO, arn
 from two_regions import NEW, OLD, TwoRegions, refusal
 
 HOST = "secretsmanager.{}.amazonaws.com"
@@ -295,6 +296,43 @@ def test_a_region_refuses_connections(desk: Desk, aws: TwoRegions) -> None:
         desk.endpoints({OSAKA: osaka.url, TOKYO: aws.urls[TOKYO]})
         code, findings = diagnosis(desk)
     assert (code, only(findings)["code"], only(findings)["region"]) == (2, "unreachable", OSAKA)
+
+
+def test_a_silent_region_is_left(desk: Desk, aws: TwoRegions, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultProxy(("127.0.0.1", aws.servers[OSAKA].port)) as osaka:
+        osaka.set_fault(Silent())
+        desk.endpoints({OSAKA: osaka.url, TOKYO: aws.urls[TOKYO]}, sts=aws.urls[TOKYO])
+        monkeypatch.setattr("secretcache._transport._sessions.READ_SECONDS", 1)
+        code, findings = diagnosis(desk)
+        assert len(osaka.requests) == 1, "what is silent is not asked again"
+    assert (code, only(findings)["code"]) == (2, "unreachable")
+    assert "Read timeout" in only(findings)["what"]
+
+
+def test_a_region_that_comes_to_no_end_is_left(desk: Desk, aws: TwoRegions, monkeypatch: pytest.MonkeyPatch) -> None:
+    aws.plant(TOKYO, "GetSecretValue", refusal("ResourceNotFoundException"))
+    with FaultProxy(("127.0.0.1", aws.servers[OSAKA].port)) as osaka:
+        osaka.set_fault(Silent())
+        desk.endpoints({OSAKA: osaka.url, TOKYO: aws.urls[TOKYO]}, sts=aws.urls[TOKYO])
+        monkeypatch.setattr("secretcache._cli.doctor.checks._SECONDS", 0.0)
+        monkeypatch.setattr("secretcache._cli.doctor.checks._SECONDS_A_SECRET", 0.1)
+        code, findings = diagnosis(desk)
+        left = [thread for thread in threading.enumerate() if thread.name.startswith("doctor-")]
+        osaka.heal()
+        for thread in left:
+            thread.join(PATIENCE)
+    assert code == 2
+    assert "Unfinished" in next(one for one in findings if one["region"] == OSAKA)["what"]
+
+
+def test_an_error_of_its_own_is_told_without_its_text(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(*_: object) -> tuple[str, ...]:
+        raise ZeroDivisionError(CANARY)
+
+    monkeypatch.setattr(RESOLVE, resolve)
+    code, findings = diagnosis(desk)
+    assert (code, {one["code"] for one in findings}) == (2, {"local"})
+    assert "ZeroDivisionError: an error of the doctor's own" in findings[0]["what"]
 
 
 def test_a_proxy_is_in_the_way_of_one_region(desk: Desk, aws: TwoRegions) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 import secretcache
 from command_line import CANARY, Desk, assert_golden
 from secretcache._demo.embedded import EmbeddedSecretsManager
-from secretcache._demo.faults import Refuse, service_error
+from secretcache._demo.faults import Hold, Refuse, service_error
 from support import OSAKA, TOKYO
 
 
@@ -42,6 +43,7 @@ def make(manager: EmbeddedSecretsManager) -> Callable[[str | bytes], str]:
     return create
 
 
+ROOT = str(Path(secretcache.__file__).parents[1])
 JSON = json.dumps({"password": CANARY, "port": 5432})
 
 
@@ -102,13 +104,12 @@ def test_a_binary_value_goes_to_a_pipe_and_not_to_a_terminal(desk: Desk, make: C
 def test_a_binary_value_is_written_byte_by_byte(manager: EmbeddedSecretsManager, desk: Desk) -> None:
     name, value = f"get/{uuid4().hex}", b"\x00\xff\n" + CANARY.encode()
     manager.create(name, value)
-    root = str(Path(secretcache.__file__).parents[1])
     ran = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "secretcache", "get", name, "--reveal"],
         capture_output=True,
         check=False,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": root, "SECRETCACHE_TIMEOUT": "30"},
+        env={**os.environ, "PYTHONPATH": ROOT, "SECRETCACHE_TIMEOUT": "30"},
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, value, b"")
 
@@ -174,6 +175,27 @@ def test_one_endpoint_for_two_regions_is_warned_of(desk: Desk, manager: Embedded
     ended = desk.run("get", "get/shared")
     assert ended.code == 0
     assert ended.err.startswith("secretcache: warning: AWS_ENDPOINT_URL_SECRETS_MANAGER is set")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to one process on Windows")
+@pytest.mark.parametrize("command", ["get", "doctor"])
+def test_ctrl_c_ends_it_while_it_waits(command: str, desk: Desk, manager: EmbeddedSecretsManager) -> None:
+    for proxy in manager.proxies.values():
+        proxy.set_fault(Hold())
+    # It takes SIGINT even where the tests run in the background.
+    take = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{take}; from secretcache._cli import main; main()"
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-c", code, command, "prod/db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": ROOT, "AWS_ENDPOINT_URL_STS": manager.endpoint_urls[TOKYO]},
+    ) as running:
+        manager.proxies[TOKYO].wait_for_requests(1, timeout=60)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "interrupted\n")
 
 
 def test_a_narrow_terminal_is_not_overrun(desk: Desk, make: Callable[[str], str]) -> None:

@@ -33,6 +33,7 @@ _SECONDS_A_SECRET = 6.0
 """Two requests of at most three seconds each: whatever a region does, the doctor ends."""
 _BATCH = 20
 _OF_THE_REGION = (Fault.REGION, Fault.IDENTITY, Fault.NOT_OFFERED, Fault.LOCAL)
+_UNFINISHED = Trouble("region", "Unfinished", "it answers too slowly to come to an end")
 _AGELESS = Lifetime(lambda: 0.0, 0.0)
 
 
@@ -47,7 +48,10 @@ def examine(settings: Settings, secrets: Mapping[str, SecretId]) -> Examination:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    sights = {region: one.sight for region, one in examiners.items()}
+    sights = {
+        region: examiners[region].outcome(over=not thread.is_alive())
+        for region, thread in zip(examiners, threads, strict=True)
+    }
     return Examination(settings, secrets, sights, datetime.fromtimestamp(surroundings.wall_clock(), timezone.utc))
 
 
@@ -63,10 +67,22 @@ class _Examiner:
     _skews: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.sight = RegionSight(region=self.region, trouble=Trouble("region", "Unfinished", "no end in sight"))
+        self.sight = RegionSight(region=self.region)
+
+    def outcome(self, *, over: bool) -> RegionSight:
+        """What was seen; not over: as far as it came."""
+        return self.sight if over else replace(self.sight, trouble=_UNFINISHED)
 
     def run(self) -> None:
         """Fills `sight`, piece by piece; raises nothing."""
+        try:
+            self._run()
+        except Exception as error:  # noqa: BLE001 - one region's trouble is not another's
+            # Without its text, which may quote anything.
+            told = Trouble("local", type(error).__name__, "an error of the doctor's own: please report it")
+            self._note(trouble=told)
+
+    def _run(self) -> None:
         from secretcache._transport._botocore import making  # noqa: PLC0415
         from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
 
@@ -116,7 +132,7 @@ class _Examiner:
         self._hosts.clear()
         failure = client.load_credentials()
         hosts = tuple(dict.fromkeys(self._hosts))
-        self._note(credentials=getattr(credentials, "method", None) or "none", identity_hosts=hosts, trouble=None)
+        self._note(credentials=getattr(credentials, "method", None) or "none", identity_hosts=hosts)
         if failure is None and credentials is None:
             failure = Failure(Fault.IDENTITY, "NoCredentialsError", "Unable to locate credentials")
         if failure is not None:
