@@ -142,11 +142,10 @@ def test_a_login_that_was_bridged(house: House, log: pytest.LogCaptureFixture) -
 
 def test_a_region_whose_versions_do_not_fit(log: pytest.LogCaptureFixture) -> None:
     house = House(ttl=10)
-    told = {"VersionStages": ["AWSCURRENT"]}
-    house.says(OSAKA, answer(OSAKA, "x", VersionId="1" * 32, **told))
+    house.says(OSAKA, answer(OSAKA, "x", VersionId="1" * 32))
     house.cache.get("prod/db")
     house.fails(OSAKA)
-    house.says(TOKYO, answer(TOKYO, CANARY, VersionId="2" * 32, **told))
+    house.says(TOKYO, answer(TOKYO, CANARY, VersionId="2" * 32))
     for _ in range(200):  # nobody can place it; after 15 minutes it is taken
         house.runtime.advance(10)
         with suppress(SecretUnavailableError):
