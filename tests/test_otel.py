@@ -96,7 +96,11 @@ def test_reads_by_outcome(collector: Collector, house: House) -> None:
     house.settle()
     reads = collector.values("secretcache.reads")
     assert reads == {("hit",): 4, ("fresh",): 1, ("stale",): 1, ("denied",): 2}
-    assert collector.values("secretcache.stale.episodes") == {(OSAKA, "prod/db"): 1}
+    house.says(OSAKA, "v1")
+    house.runtime.advance(60)
+    assert not house.cache.refresh("prod/db").is_stale
+    house.settle()
+    assert collector.values("secretcache.stale.episodes") == {(OSAKA, "prod/db"): 1}, "its end is no episode"
 
 
 def test_calls_by_region_and_outcome_and_their_price(collector: Collector, house: House) -> None:
