@@ -18,7 +18,7 @@ from rich.console import Console
 
 import secretcache
 from secretcache import _cli
-from secretcache._demo.report import PhaseResult, Report, reasons_to_fail, table, verdict
+from secretcache._demo.report import PhaseResult, Report, verdict
 from secretcache._demo.scenario import OSAKA, PHASES, TOKYO, TTL, VALUE_PREFIX
 
 LONGEST = 60.0
@@ -261,8 +261,8 @@ def with_phase(number: int, **changes: Any) -> Report:
 
 
 def test_a_good_report_passes() -> None:
-    assert reasons_to_fail(good_report()) == []
-    assert verdict(good_report()).startswith("PASSED: 3,000 reads, 0 errors")
+    assert good_report().reasons() == []
+    assert verdict([good_report()]).startswith("PASSED: 3,000 reads, 0 errors")
 
 
 @pytest.mark.parametrize(
@@ -280,18 +280,18 @@ def test_a_good_report_passes() -> None:
     ],
 )
 def test_each_way_to_fail_is_named(report: Callable[[], Report], why: str) -> None:
-    assert verdict(report()) == f"FAILED: {why}"
+    assert verdict([report()]) == f"FAILED: {why}"
 
 
 def test_every_reason_is_told() -> None:
     report = with_phase(0, errors=1, first_error="KeyError", cold_reads=0)
-    assert verdict(report).count("before: ") == 2
+    assert verdict([report]).count("before: ") == 2
 
 
 def test_the_table_fits_eighty_columns() -> None:
     long_run = with_phase(1, reads=123_456_789, requests={OSAKA: 99_999, TOKYO: 1})
     screen = io.StringIO()
-    Console(file=screen, width=80).print(table(long_run))
+    Console(file=screen, width=80).print(long_run.table())
     rows = [line.split() for line in screen.getvalue().splitlines()]
     assert ["of", "them", "hits", "990", "123,456,779", "990", "123,458,759"] in rows
     assert ["longest", "wait", "of", "a", "reader", *["0.50", "s"] * 4] in rows

@@ -208,9 +208,7 @@ class _Play:
     def _tell(self, screen: Screen) -> None:
         for at, _, event in self.events[self._told :]:
             self._told += 1
-            screen.say(
-                f"{at:5.1f} s  on_rotation: the hook is told of the new version, which {event.new.region} showed"
-            )
+            screen.say(f"{at:5.1f} s  on_rotation: the hook is called, {event.new.region} has shown the new version")
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._begun
@@ -273,8 +271,9 @@ def perform(screen: Screen, server: EmbeddedPostgres, *, offset: float, total: f
         finally:
             play.stage.over.set()
             # Closed before the threads are waited for: one that was interrupted may wait for a version that works.
-            for each in (*caches, embedded):
-                each.close()
+            for cache in caches:
+                cache.close()
+            embedded.close()
             join_all(play.stage, (*play.bridged, *play.alone))
 
 

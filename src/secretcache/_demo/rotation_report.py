@@ -66,7 +66,10 @@ class RotationReport:
 
     def notes(self) -> Sequence[str]:
         """What a reader of the table must know."""
-        return ("a login counts where it began; what the server refused is counted from PostgreSQL's own log",)
+        return (
+            "connect: the application, through cache.connect; alone: the same with AWSCURRENT alone, from cache.get",
+            "a login counts where it began; what the server refused is counted in PostgreSQL's own log",
+        )
 
     def reasons(self) -> list[str]:
         """Why the act did not show what it is meant to show; empty when it did."""
@@ -89,14 +92,8 @@ class RotationReport:
         )
 
     def _rows(self) -> Iterable[tuple[str, list[str]]]:
-        for label, arm in (
-            ("connect", [one.bridged for one in self.phases]),
-            ("alone", [one.alone for one in self.phases]),
-        ):
-            yield f"{label}: logins", counts_of(arm, lambda logins: logins.tried)
-            yield "  refused, as it sees it", counts_of(arm, lambda logins: logins.refused)
-            yield "  refused by the server", counts_of(arm, lambda logins: logins.by_server)
-            yield "  longest", longest_of(arm, lambda logins: logins.longest)
+        yield from _of_arm("connect", [phase.bridged for phase in self.phases])
+        yield from _of_arm("alone", [phase.alone for phase in self.phases])
         yield "calls of the hook", counts_of(self.phases, lambda phase: phase.hooks)
 
 
@@ -133,3 +130,10 @@ def _of_phase(phase: RotationPhase) -> Iterable[str]:
         yield f"{phase.title}: the application did not log in"
     if alone.errors:
         yield f"{phase.title}: {alone.errors} logins beside it failed otherwise, the first with {alone.first_error}"
+
+
+def _of_arm(label: str, arm: Sequence[Logins]) -> Iterable[tuple[str, list[str]]]:
+    yield f"{label}: logins", counts_of(arm, lambda logins: logins.tried)
+    yield "  refused, as it sees it", counts_of(arm, lambda logins: logins.refused)
+    yield "  refused by the server", counts_of(arm, lambda logins: logins.by_server)
+    yield "  longest", longest_of(arm, lambda logins: logins.longest)

@@ -59,8 +59,8 @@ class RotationMoment:
         return (
             f"{self.elapsed:5.1f} s  connect {bridged.tried} logins, {bridged.refused} refused (by the server "
             f"{bridged.by_server}), longest {bridged.longest:.2f} s; AWSCURRENT alone {alone.tried} logins, "
-            f"{alone.refused} refused; the database takes the {shown.database} password, AWSCURRENT is Tokyo "
-            f"{shown.primary}, Osaka {shown.replica}, cache {shown.cache}"
+            f"{alone.refused} refused; password of the database {shown.database}, AWSCURRENT in Tokyo {shown.primary}, "
+            f"in Osaka {shown.replica}, in the cache {shown.cache}"
         )
 
     def _logins(self) -> Table:
