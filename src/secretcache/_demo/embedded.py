@@ -47,7 +47,7 @@ def _replicas_in(region: str) -> "list[Any]":
     """Moto's replicas in a region: each shows what its source, the secret in the primary region, shows."""
     from moto.backends import get_backend  # noqa: PLC0415  (slow)
 
-    backends = [backend for _, at, backend in get_backend("secretsmanager").iter_backends() if at == region]
+    backends: list[Any] = [backend for _, at, backend in get_backend("secretsmanager").iter_backends() if at == region]
     return [secret for backend in backends for secret in backend.secrets.values() if hasattr(secret, "source")]
 
 
