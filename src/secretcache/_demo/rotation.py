@@ -84,9 +84,10 @@ class Rotation:
     def finish_secret(self) -> None:
         """AWSCURRENT moves to the new password, in the primary region."""
         old, new = self._versions
-        move = self._embedded.admin().update_secret_version_stage
-        move(SecretId=_NAME, VersionStage="AWSCURRENT", MoveToVersionId=new, RemoveFromVersionId=old)
-        move(SecretId=_NAME, VersionStage="AWSPENDING", RemoveFromVersionId=new)
+        # In one call, and AWSPENDING is left where it is, as AWS asks of a rotation function.
+        self._embedded.admin().update_secret_version_stage(
+            SecretId=_NAME, VersionStage="AWSCURRENT", MoveToVersionId=new, RemoveFromVersionId=old
+        )
         self.primary = "new"
 
     def replicate(self) -> None:
@@ -255,7 +256,7 @@ def perform(screen: Screen, server: EmbeddedPostgres, *, offset: float, total: f
         total: seconds that it lasts in all.
         pace: a factor for how long each step lasts.
     """
-    screen.say("starting a PostgreSQL of its own: a password rotates, and threads log in all the time")
+    screen.say("starting a PostgreSQL: a password rotates while threads log in all the time")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(server)

@@ -67,8 +67,8 @@ class RotationReport:
     def notes(self) -> Sequence[str]:
         """What a reader of the table must know."""
         return (
-            "connect: the application, through cache.connect; alone: the same with AWSCURRENT alone, from cache.get",
-            "a login counts where it began; what the server refused is counted in PostgreSQL's own log",
+            "connect: the application, through cache.connect; alone: AWSCURRENT as get has it",
+            "a login counts where it began; the server's refusals are counted in its own log",
         )
 
     def reasons(self) -> list[str]:

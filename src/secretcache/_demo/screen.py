@@ -186,7 +186,7 @@ def framed(heading: str, elapsed: float, total: float, *parts: RenderableType, s
     head = Table.grid(expand=True)
     head.add_column()
     head.add_column(justify="right")
-    head.add_row(Text(heading, style=f"bold {style}"), f"{elapsed:4.1f} s of {total:g} s")
+    head.add_row(Text(heading, style=f"bold {style}"), f"{elapsed:4.1f} s of {round(total, 1):g} s")
     spaced = [each for part in parts for each in ("", part)]
     return Panel(Group(head, *spaced), title="secretcache demo", border_style=style, width=_PLAIN_WIDTH)
 
