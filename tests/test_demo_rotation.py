@@ -81,7 +81,7 @@ def test_awscurrent_alone_is_refused_in_the_window_and_while_the_replica_lags(en
 
 
 def test_the_hook_is_called_once_and_before_the_replica_has_caught_up(ended: Ended) -> None:
-    assert ended.counts("calls of the hook") in ([0, 0, 1, 0, 1], [0, 1, 0, 0, 1])
+    assert ended.counts("calls of the hook") == [0, 0, 1, 0, 1]
     assert ended.out.count(f"on_rotation: the hook is called, {TOKYO} has shown the new version\n") == 1
 
 
@@ -110,7 +110,9 @@ def test_a_terminal_gets_a_live_view(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" in shown
     for step in STEPS:
         assert f"rotation: {step}" in shown
-    assert "AWSCURRENT in Osaka is the" in shown
+    without_ansi = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    regions = re.findall(r"in Tokyo is the +(old|new) one[^\w]+AWSCURRENT in Osaka is the +(old|new) one", without_ansi)
+    assert list(dict.fromkeys(regions)) == [("old", "old"), ("new", "old"), ("new", "new")], "Osaka lags"
     assert "PASSED: " in shown
     assert "reads a second" not in shown, "the first act was not asked for"
     assert VALUE_PREFIX not in shown

@@ -46,7 +46,7 @@ _PATIENCE = 30.0  # for what a step is meant to show; on an idle machine it has 
 
 
 class Rotation:
-    """What a rotation function does, and what is known of it without asking anybody."""
+    """What a rotation function does, and who has which password."""
 
     def __init__(self, embedded: EmbeddedSecretsManager, server: EmbeddedPostgres) -> None:
         self._embedded, self._server = embedded, server
@@ -60,8 +60,7 @@ class Rotation:
         for role in (_BRIDGED, _ALONE):
             self._server.create_role(role, password)
         self._embedded.create(_NAME, self._content(password))
-        shown = self._embedded.admin().get_secret_value(SecretId=_NAME, VersionStage="AWSCURRENT")
-        self._versions.append(shown["VersionId"])
+        self._versions.append(self._current(TOKYO))
 
     def create_secret(self) -> None:
         """A new password becomes AWSPENDING; from here on the replica lags."""
@@ -88,16 +87,22 @@ class Rotation:
         self._embedded.admin().update_secret_version_stage(
             SecretId=_NAME, VersionStage="AWSCURRENT", MoveToVersionId=new, RemoveFromVersionId=old
         )
-        self.primary = "new"
 
     def replicate(self) -> None:
         """The replica catches up."""
         self._embedded.catch_up()
-        self.replica = "new"
+
+    def look(self) -> None:
+        """Sees what either region shows, past the application and its faults."""
+        self.primary, self.replica = self.named(self._current(TOKYO)), self.named(self._current(OSAKA))
 
     def named(self, version: str | None) -> str:
         """What the viewer is told instead of a version's id."""
         return "new" if version in self._versions[1:] else "old"
+
+    def _current(self, region: str) -> str:
+        shown = self._embedded.admin(region).get_secret_value(SecretId=_NAME, VersionStage="AWSCURRENT")
+        return str(shown["VersionId"])
 
     def _content(self, password: str) -> str:
         return json.dumps({"host": HOST, "port": self._server.port, "username": _BRIDGED, "password": password})
@@ -197,6 +202,7 @@ class _Play:
             # First, so that a login that meets with the change counts here.
             self.stage.phase = number
         step.enter(self._rotation)
+        self._rotation.look()
 
     def _watch(self, step: Step, screen: Screen, seconds: float, total: float) -> None:
         until = self._elapsed() + seconds
