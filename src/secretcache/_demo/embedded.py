@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
@@ -126,6 +127,8 @@ class EmbeddedSecretsManager:
         self._moto: ThreadedMotoServer | None = None
         self._admins: dict[str, Any] = {}
         self._lock = threading.RLock()
+        # Reading botocore's description of the service is most of what a client costs: once for all sessions.
+        self._loader = botocore.loaders.create_loader()
         self._lagging: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> "Self":
@@ -176,6 +179,7 @@ class EmbeddedSecretsManager:
             A new session.
         """
         session = _isolated_session()
+        session.register_component("data_loader", self._loader)
         session.set_config_variable("region", region)
         session.set_credentials(_DUMMY, _DUMMY)
         # Otherwise HTTP_PROXY would apply to 127.0.0.1 too.

@@ -43,7 +43,7 @@ _WARM_PAUSE_PER_READER = 0.00025  # so that many readers leave time for the serv
 _WARM_STAGGER = 0.65
 _COLD_PAUSE = 0.3
 _RAW_PAUSE = 0.05
-_JOIN_SECONDS = 8.0
+_JOIN_SECONDS = 20.0  # each ends within a second or two, but on a busy machine
 
 
 class Stage:

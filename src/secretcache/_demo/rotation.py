@@ -20,7 +20,7 @@ from secretcache._demo.load import Arm, Plan, Stage, Tally, join_all
 from secretcache._demo.private import HOST
 from secretcache._demo.rotation_report import Broken, Logins, RotationPhase, RotationReport
 from secretcache._demo.rotation_view import RotationMoment, Shown
-from secretcache._demo.scenario import OSAKA, TOKYO, VALUE_PREFIX, new_cache
+from secretcache._demo.scenario import OSAKA, TOKYO, VALUE_PREFIX, new_cache, warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -272,6 +272,8 @@ def perform(screen: Screen, server: EmbeddedPostgres, *, offset: float, total: f
         caches = [stack.enter_context(new_cache(embedded)) for _ in range(2)]
         rotation = Rotation(embedded, server)
         rotation.prepare()
+        for cache in caches:
+            warm_up(cache, _NAME)
         play = _Play(rotation, server, caches)
         try:
             return play.perform(screen, offset, total, pace)
@@ -290,7 +292,7 @@ def _through_connect(cache: SecretCache, server: EmbeddedPostgres) -> Callable[[
         return _IN
 
     def attempt(secret_id: str) -> str:
-        return cache.connect(secret_id, log_in, is_auth_error=server.is_refused)
+        return cache.connect(secret_id, log_in, is_auth_error=server.is_refused, timeout=_PATIENCE)
 
     return _told(attempt, server)
 
