@@ -245,8 +245,9 @@ class ManualClock:
         self._rest_of_threads()
         while loop is not None:
             asyncio.run_coroutine_threadsafe(_turns(), loop).result()  # what was woken may have begun something
-            if self._at_rest():
-                return
+            with self._changed:
+                if self._at_rest():
+                    return
             self._rest_of_threads()
 
     def _rest_of_threads(self) -> None:
