@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse, HTTPHeaders
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -93,7 +93,9 @@ class _Body(io.BytesIO):
 
 def _response(url: str, status: int, body: str) -> AWSResponse:
     raw: Any = _Body(body.encode())
-    return AWSResponse(url, status, {"content-type": _TYPE}, raw)
+    headers = HTTPHeaders()
+    headers["content-type"] = _TYPE
+    return AWSResponse(url, status, headers, raw)
 
 
 def _as_json(value: object) -> object:

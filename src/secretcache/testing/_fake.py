@@ -335,7 +335,7 @@ def _content(value: object) -> str | bytes:
         return value
     try:
         if hasattr(value, "keys"):
-            return json.dumps(dict(value))  # type: ignore[call-overload,no-any-return]
+            return json.dumps(dict(value))  # type: ignore[call-overload]
     except TypeError:
         pass  # raised below: json's own message would quote the value
     raise ConfigurationError(f"value must be text, bytes or a mapping that JSON can hold, got {type(value).__name__}")

@@ -31,6 +31,7 @@ class Rotation:
     def __init__(self, manager: FakeSecretsManager, stored: Stored, version: Version) -> None:
         self._manager, self._stored, self._version = manager, stored, version
         self._taken = 0
+        self._abandoned = False
 
     @property
     def secret_id(self) -> str:
@@ -72,7 +73,10 @@ class Rotation:
         if step not in STEPS:
             raise ConfigurationError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
         if self._taken > STEPS.index(step):
-            raise ConfigurationError(f"step {step!r} of this rotation was taken already: the last one was {self.step!r}")
+            raise ConfigurationError(
+                f"step {step!r} of this rotation was taken already: the last one was {self.step!r}"
+            )
+        self._manager.clock.quietly_settle()
         while self.step != step:
             self._take(STEPS[self._taken])
             self._taken += 1
@@ -80,7 +84,7 @@ class Rotation:
 
     def abandon(self) -> None:
         """The rotation function fails here: AWSPENDING stays, and so does what was set in the database."""
-        self._taken = len(STEPS)
+        self._abandoned = True
 
     def _take(self, step: str) -> None:
         if step == "create":

@@ -238,11 +238,18 @@ class Service:
         if ids is None:
             ids = [one["Name"] for one in self._list(region, {})["SecretList"]]
         for secret_id in ids:
-            try:
-                values.append(self._get(region, {"SecretId": secret_id}))
-            except Refusal as no:
-                errors.append({"SecretId": secret_id, "ErrorCode": no.code, "Message": no.message})
+            told = self._get_or_refuse(region, secret_id)
+            if isinstance(told, Refusal):
+                errors.append({"SecretId": secret_id, "ErrorCode": told.code, "Message": told.message})
+            else:
+                values.append(told)
         return {"SecretValues": values, "Errors": errors}
+
+    def _get_or_refuse(self, region: str, secret_id: str) -> dict[str, Any] | Refusal:
+        try:
+            return self._get(region, {"SecretId": secret_id})
+        except Refusal as refusal:
+            return refusal
 
     def _describe(self, region: str, params: Mapping[str, Any]) -> dict[str, Any]:
         stored, shown = self._shown(region, params, deleted_too=True)
