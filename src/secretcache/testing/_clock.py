@@ -74,6 +74,7 @@ class ManualClock:
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
         self._threads: dict[threading.Thread, Lane | None] = {}
         self._moving = False
+        self._changes = 0
         self._bouncing: set[asyncio.AbstractEventLoop] = set()
         self.runtime = ManualRuntime(self)
         """The machine that caches on this clock run on."""
@@ -121,6 +122,7 @@ class ManualClock:
     def changed(self) -> None:
         """Something has happened: who waits for rest looks again."""
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
             loops = {park.loop for park in self._parks if park.loop is not None} - self._bouncing
             if loops and self._may_jump():
@@ -244,10 +246,10 @@ class ManualClock:
     def _rest(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self._rest_of_threads()
         while loop is not None:
+            before = self._changes
             asyncio.run_coroutine_threadsafe(_turns(), loop).result()  # what was woken may have begun something
-            with self._changed:
-                if self._at_rest():
-                    return
+            if before == self._changes:
+                return
             self._rest_of_threads()
 
     def _rest_of_threads(self) -> None:
@@ -270,20 +272,24 @@ class ManualClock:
             self._parks.remove(park)
             self.changed()
 
-    def _bounce(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+    def _bounce(self, loop: asyncio.AbstractEventLoop, turns: int, changes: int) -> None:
         """In a loop whose tasks wait for the clock: once they all do, and all else is at rest, time moves."""
         if turns:
-            loop.call_soon(self._bounce, loop, turns - 1)
+            loop.call_soon(self._bounce, loop, turns - 1, changes)
             return
         with self._changed:
+            waited_for = any(park.loop is loop for park in self._parks)
+            if waited_for and self._may_jump() and changes != self._changes:
+                loop.call_soon(self._bounce, loop, _TURNS, self._changes)  # somebody was woken meanwhile
+                return
             self._bouncing.discard(loop)
-            if self._may_jump() and any(park.loop is loop for park in self._parks):
+            if waited_for and self._may_jump():
                 self._jump()
 
     def _bounce_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         self._bouncing.add(loop)
         try:
-            loop.call_soon_threadsafe(self._bounce, loop, _TURNS)
+            loop.call_soon_threadsafe(self._bounce, loop, _TURNS, self._changes)
         except RuntimeError:  # it is closed: nobody waits there any more
             self._bouncing.discard(loop)
 

@@ -72,10 +72,10 @@ class Rotation:
         """
         if step not in STEPS:
             raise ConfigurationError(f"step must be one of {', '.join(STEPS)}, got {step!r}")
+        if self._abandoned:
+            raise ConfigurationError(f"step {step!r}: this rotation was abandoned after {self.step!r}")
         if self._taken > STEPS.index(step):
-            raise ConfigurationError(
-                f"step {step!r} of this rotation was taken already: the last one was {self.step!r}"
-            )
+            raise ConfigurationError(f"step {step!r} was taken already; the last one was {self.step!r}")
         self._manager.clock.quietly_settle()
         while self.step != step:
             self._take(STEPS[self._taken])
