@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,18 @@ def test_a_recipe_runs(code: str) -> None:
 
 def test_the_sample_applications_tests_pass_with_every_warning_an_error(tmp_path: Path) -> None:
     # From elsewhere and in a process of its own: with the fixtures of the entry point, as a user has them.
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "error",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+    ]
     plugin = [] if _is_installed() else ["-p", "secretcache.testing._plugin"]
     ran = subprocess.run(  # noqa: S603
         [*command, *plugin, str(HERE / "examples" / "testing")],
@@ -45,6 +57,4 @@ def test_the_sample_applications_tests_pass_with_every_warning_an_error(tmp_path
 
 
 def _is_installed() -> bool:
-    from importlib.metadata import entry_points
-
     return any(one.name == "secretcache" for one in entry_points(group="pytest11"))

@@ -24,7 +24,7 @@ def database(fake_secrets_manager: FakeSecretsManager) -> FakeDatabase:
 
 
 @pytest.fixture
-def orders(database: FakeDatabase, secret_cache: SecretCache) -> Orders:
+def orders(database: FakeDatabase, secret_cache: SecretCache) -> Orders:  # noqa: ARG001 - it is the default_cache()
     """The application, warm."""
     made = Orders(database)
     assert made.handle() == "ok"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from typing_extensions import Self
     from types_boto3_secretsmanager import SecretsManagerClient
+    from typing_extensions import Self
 
     from secretcache.testing._client import FakeSession
     from secretcache.testing._faults import How
