@@ -33,7 +33,6 @@ class Secret:
     queue or a disk by accident. `copy` and `deepcopy` give the same object.
 
     Attributes:
-        arn: the secret's ARN in the region that answered.
         name: the secret's name.
         version_id: the version's id, the same in every region.
         version_stages: the stages attached to that version when it was read, for example `("AWSCURRENT",)`.
@@ -44,10 +43,10 @@ class Secret:
 
     __slots__ = (
         "__weakref__",
+        "_arn",
         "_lifetime",
         "_parsed",
         "_value",
-        "arn",
         "created_date",
         "name",
         "region",
@@ -56,12 +55,12 @@ class Secret:
         "version_stages",
     )
 
-    arn: str
     name: str
     version_id: str
     version_stages: tuple[str, ...]
     region: str
     created_date: datetime | None
+    _arn: str
     _value: str | bytes
     requested_at: float
     _lifetime: Lifetime
@@ -82,7 +81,7 @@ class Secret:
     ) -> None:
         put = super().__setattr__
         put("_value", value)
-        put("arn", arn)
+        put("_arn", arn)
         put("name", name)
         put("version_id", version_id)
         put("version_stages", version_stages)
@@ -91,6 +90,19 @@ class Secret:
         put("requested_at", requested_at)
         put("_lifetime", lifetime)
         put("_parsed", None)
+
+    @property
+    def arn(self) -> str:
+        """The secret's ARN in the region that answered."""
+        arn, partition, service, region, rest = self._arn.split(":", 4)
+        return self._arn if region == self.region else f"{arn}:{partition}:{service}:{self.region}:{rest}"
+
+    def keep_arn(self, same: str) -> str:
+        """Holds this text, the same ARN in any region, in place of its own: a second one would be a copy."""
+        if same == self._arn:
+            return self._arn
+        super().__setattr__("_arn", same)
+        return same
 
     @property
     def string(self) -> str:
