@@ -20,7 +20,6 @@ from secretcache import (
     ConfigurationError,
     Secret,
     SecretAccessDeniedError,
-    SecretCache,
     SecretNotFoundError,
     SecretUnavailableError,
 )
@@ -80,12 +79,12 @@ def test_every_public_name_is_there_and_in_order() -> None:
         ("stuck", 0.5, "NoneType"),
         ("error", 0.0, "ClientError"),
         ("unavailable", 0.0, "ClientError"),
-        ("throttled", 0.0, "NoneType"),  # no failure gives its name to the verdict
+        ("throttled", 0.0, "ClientError"),
         ("garbage", 0.0, "NoneType"),
         ("denied", 0.0, "ClientError"),
         ("expired-credentials", 0.0, "ClientError"),
         ("unknown-key", 0.0, "ClientError"),
-        ("not-enabled", 0.0, "NoneType"),
+        ("not-enabled", 0.0, "ClientError"),
     ],
 )
 def test_a_region_that_fails_is_stepped_over_and_the_clock_tells_what_it_cost(
@@ -569,18 +568,6 @@ def test_misuse_is_refused_by_the_arguments_name(manager: FakeSecretsManager, ar
     assert "s3cr3t" not in str(caught.value)
 
 
-# The fixtures.
-
-
-def test_the_fixtures_are_one_clock_one_manager_and_the_default_cache(
-    secretcache_clock: ManualClock, fake_secrets_manager: FakeSecretsManager, secret_cache: SecretCache
-) -> None:
-    fake_secrets_manager.put("prod/db", LOGIN)
-    assert secretcache.default_cache() is secret_cache
-    assert secret_cache.get("prod/db").region == OSAKA
-    assert fake_secrets_manager.clock is secretcache_clock
-
-
 def test_nothing_of_a_value_is_logged(manager: FakeSecretsManager, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "secretcache")
     cache = manager.cache(ttl=0.0)
@@ -590,3 +577,13 @@ def test_nothing_of_a_value_is_logged(manager: FakeSecretsManager, caplog: pytes
     manager.rotate("prod/db", "s3cr3t-too")
     cache.get("prod/db")
     assert "s3cr3t" not in caplog.text
+
+
+def test_the_drop_in_client_says_throttled_where_every_region_throttles(manager: FakeSecretsManager) -> None:
+    client = secretcache.client(cache=manager.cache())
+    for region in manager.regions:
+        manager.fail_region(region, "throttled")
+    with pytest.raises(ClientError) as caught:
+        client.get_secret_value(SecretId="prod/db")
+    assert caught.value.response["Error"]["Code"] == "ThrottlingException"
+    client.close()

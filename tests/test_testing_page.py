@@ -28,32 +28,68 @@ def test_a_recipe_runs(code: str) -> None:
     assert names["manager"].calls or "prod/key" in code
 
 
+FIXTURES = """
+import pytest
+import secretcache
+
+class Before(secretcache.SecretCache):
+    pass
+
+before = Before(["eu-west-1"])
+secretcache.set_default_cache(before)
+
+@pytest.fixture
+def secretcache_options():
+    return {"ttl": 7}
+
+@pytest.fixture
+def secretcache_regions():
+    return ["eu-west-1", "eu-central-1"]
+
+def test_one_clock_one_manager_and_the_default_cache(secret_cache, fake_secrets_manager, secretcache_clock):
+    fake_secrets_manager.put("prod/db", "one")
+    assert secretcache.default_cache() is secret_cache
+    assert secret_cache.get("prod/db").region == "eu-west-1"
+    assert fake_secrets_manager.clock is secretcache_clock
+    assert "ttl=7 s" in repr(secret_cache)
+    globals()["after"] = secret_cache
+
+def test_after_it_the_cache_is_closed_and_the_former_one_in_its_place():
+    assert secretcache.default_cache() is before
+    with pytest.raises(secretcache.CacheClosedError):
+        after.get("prod/db")
+    secretcache.set_default_cache(None)
+    before.close()
+"""
+
+
 def test_the_sample_applications_tests_pass_with_every_warning_an_error(tmp_path: Path) -> None:
-    # From elsewhere and in a process of its own: with the fixtures of the entry point, as a user has them.
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-W",
-        "error",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(tmp_path),
-    ]
-    plugin = [] if _is_installed() else ["-p", "secretcache.testing._plugin"]
-    ran = subprocess.run(  # noqa: S603
-        [*command, *plugin, str(HERE / "examples" / "testing")],
-        cwd=tmp_path,
+    ran = in_a_process_of_its_own(tmp_path, HERE / "examples" / "testing")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "4 passed" in ran.stdout
+    assert "warning" not in ran.stdout
+
+
+def test_the_fixtures_belong_together_can_be_overridden_and_leave_nothing_behind(tmp_path: Path) -> None:
+    cases = tmp_path / "test_fixtures.py"
+    cases.write_text(FIXTURES)
+    ran = in_a_process_of_its_own(tmp_path, cases)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "2 passed" in ran.stdout
+
+
+def in_a_process_of_its_own(where: Path, cases: Path) -> subprocess.CompletedProcess[str]:
+    """pytest as a user runs it: elsewhere, with the fixtures of the entry point, every warning an error."""
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", str(where)]
+    plugin = [] if _is_installed() else ["-p", "secretcache.testing._plugin"]  # from a checkout, with nothing installed
+    return subprocess.run(  # noqa: S603
+        [*command, *plugin, str(cases)],
+        cwd=where,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "4 passed" in ran.stdout
-    assert "warning" not in ran.stdout
 
 
 def _is_installed() -> bool:
