@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from secretcache._errors import LoginNotTriedError
 from secretcache.integrations._account import Account, placed, taken
 from secretcache.integrations._auth_errors import FORGIVING, psycopg_refused
 
@@ -195,6 +196,8 @@ class _Noting:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, LoginNotTriedError) and self._kind.secretcache_error is not None:
+            return  # the refusal before it says more
         if error is None or isinstance(error, Exception):
             self._kind.secretcache_error = error
 
