@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,18 +14,35 @@ from servers import MariaDB
 
 __all__ = ["Turns", "of_mariadb", "of_postgres", "rotate_under"]
 
+BRIDGES = {WHOLE: "AWSPENDING", HALF_FAILED: "AWSPREVIOUS"}
 
-def rotate_under(account: Rotating, load: Load, stock: Load, kinds: tuple[str, ...] = (HALF_FAILED, WHOLE)) -> None:
-    """Rotates in every way while both use their connections: the first sees nothing of it, and the second does."""
+
+def rotate_under(
+    account: Rotating,
+    load: Load,
+    stock: Load,
+    refused: type[BaseException],
+    kinds: tuple[str, ...] = (HALF_FAILED, WHOLE),
+) -> None:
+    """Rotates in every way while both use their connections: the first sees nothing of it, and the second does.
+
+    Args:
+        account: what rotates.
+        load: our own.
+        stock: the driver's own, which is refused logins, so that the load is known to bite.
+        refused: as what the stock driver tells of refused logins.
+        kinds: of rotations.
+    """
     bridges = account.bridges()
     with load, stock:
         for one in (load, stock):
             one.went_on()  # pools are warm
+            assert one.errors == []
         for kind in kinds:
             account.rotate(kind, cast("Load", _Refresh(account)), load, stock)
     assert [getattr(error, "secretcache_tried", error) for error in load.errors] == []
-    assert {"AWSPENDING", "AWSPREVIOUS"} <= set(bridges), "no login fell into the windows"
-    assert stock.errors, "this load does not bite"
+    assert {BRIDGES[kind] for kind in kinds} == set(bridges), "a window without a login"
+    assert {type(error) for error in stock.errors} == {refused}, "this load does not bite"
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from driver_rotation import of_mariadb, rotate_under
-from rotation_load import Load, Rotating
+from rotation_load import HALF_FAILED, WHOLE, Load, Rotating
 from secretcache import ConfigurationError
 from servers import MariaDB, need
 
@@ -23,6 +23,7 @@ class Driver:
         self.name = name
         self.stock: Any = import_module(MODULES[name])
         self.ours: Any = import_module(f"secretcache.integrations.{name}")
+        self.kinds = (HALF_FAILED, WHOLE) if name == "pymysql" else (WHOLE,)
         # PyMySQL loads every CA of the machine for each login with TLS.
         self.plain: dict[str, Any] = {"ssl_disabled": True} if name == "pymysql" else {}
 
@@ -57,7 +58,8 @@ def test_connect_outlives_rotations(mariadb: MariaDB, driver: Driver) -> None:
             assert works(connection)
             connection.close()
 
-        rotate_under(account, Load(use, workers=2), Load(lambda: driver.stock_connect(account).close(), workers=1))
+        stock = Load(lambda: driver.stock_connect(account).close(), workers=1)
+        rotate_under(account, Load(use, workers=2), stock, driver.stock.OperationalError, driver.kinds)
         assert works(held), "a held connection is undisturbed"
         held.close()
 

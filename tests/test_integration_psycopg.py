@@ -19,7 +19,7 @@ from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache.integrations.psycopg import aconnect, async_connection_class, connect, connection_class, is_due
 from secretcache.integrations.psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-SIZE = 3
+SIZE = 2  # one is held, so that each closing makes the next use wait for a login
 QUICK = {"timeout": 1.0, "max_refusals": 3}
 STOCK = {"min_size": 1, "max_size": 2, "timeout": 0.3}
 
@@ -50,7 +50,7 @@ def logged_in_with(connection: Any) -> str:
 def test_a_pool_outlives_rotations(postgres: EmbeddedPostgres) -> None:
     with (
         of_postgres(postgres) as account,
-        ConnectionPool(account.secret_id, cache=account.cache, min_size=SIZE, max_size=SIZE + 1) as pool,
+        ConnectionPool(account.secret_id, cache=account.cache, min_size=SIZE, max_size=SIZE) as pool,
         psycopg_pool.ConnectionPool(kwargs=partial(stock_kwargs, account), open=True, **STOCK) as stock_pool,
     ):
         pool.wait()
@@ -58,14 +58,15 @@ def test_a_pool_outlives_rotations(postgres: EmbeddedPostgres) -> None:
             first, lock = logged_in_with(held), threading.Lock()
             rotate_under(
                 account,
-                Load(partial(_use_pool, pool, Turns(4), held, lock), workers=3),
+                Load(partial(_use_pool, pool, Turns(2), held, lock), workers=2),
                 Load(partial(_use_pool, stock_pool, Turns(2)), workers=2),
+                psycopg_pool.PoolTimeout,
                 KINDS,
             )
             assert first != account.version
             assert is_due(held)
         with ExitStack() as stack:
-            taken = [stack.enter_context(pool.connection()) for _ in range(SIZE + 1)]
+            taken = [stack.enter_context(pool.connection()) for _ in range(SIZE)]
             assert {logged_in_with(one) for one in taken} == {account.version}
             assert all(works(one) for one in taken)
 
@@ -82,19 +83,24 @@ def _use_pool(pool: Any, turns: Turns, held: Any = None, lock: Any = None) -> No
 
 def test_an_async_pool_outlives_rotations(postgres: EmbeddedPostgres) -> None:
     with of_postgres(postgres) as account:
-        ours = AsyncConnectionPool(account.secret_id, cache=account.cache, min_size=SIZE, max_size=SIZE + 1, open=False)
+        ours = AsyncConnectionPool(account.secret_id, cache=account.cache, min_size=SIZE, max_size=SIZE, open=False)
         stock = psycopg_pool.AsyncConnectionPool(kwargs=partial(_astock_kwargs, account), open=False, **STOCK)
-        user, stock_user = _AsyncUser(ours, 4), _AsyncUser(stock, 2, holds=False)
+        user, stock_user = _AsyncUser(ours, 2), _AsyncUser(stock, 2, holds=False)
 
         async def ended() -> None:
             assert is_due(user.held)
             await ours.putconn(user.held)
             async with AsyncExitStack() as stack:
-                taken = [await stack.enter_async_context(ours.connection()) for _ in range(SIZE + 1)]
+                taken = [await stack.enter_async_context(ours.connection()) for _ in range(SIZE)]
                 user.versions = {logged_in_with(one) for one in taken}
             await ours.close()
 
-        rotate_under(account, Load(user.use, workers=3, ended=ended), Load(stock_user.use, workers=2, ended=stock.close))
+        rotate_under(
+            account,
+            Load(user.use, workers=2, ended=ended),
+            Load(stock_user.use, workers=2, ended=stock.close),
+            psycopg_pool.PoolTimeout,
+        )
         assert user.versions == {account.version}
 
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from driver_rotation import Turns, rotate_under
+from driver_rotation import rotate_under
 from rotation_load import WHOLE, Load, Rotating
 from secretcache import ConfigurationError, SecretCache
 from secretcache._demo.private import HOST
@@ -63,23 +63,21 @@ def test_a_client_outlives_rotations(redis_server: Redis) -> None:
         ours.pubsub() as subscription,
     ):
         subscription.subscribe("news")
-        held, lock, turns, stock_turns = ours.connection_pool.get_connection(), threading.Lock(), Turns(4), Turns(2)
+        held, lock = ours.connection_pool.get_connection(), threading.Lock()
 
         def use() -> None:
+            ours.connection_pool.disconnect(inuse_connections=False)  # so that logins go on in a warm pool
             assert ours.ping()
-            if turns():
-                ours.connection_pool.disconnect(inuse_connections=False)
             with lock:
                 held.send_command("PING")
                 assert held.read_response() in {b"PONG", True}, "a held connection is undisturbed"
 
         def use_stock() -> None:
-            if stock_turns():
-                stock.connection_pool.disconnect()
+            stock.connection_pool.disconnect(inuse_connections=False)
             stock.ping()
 
         first = logged_in_with(held)
-        rotate_under(account, Load(use, workers=3), Load(use_stock, workers=2))
+        rotate_under(account, Load(use, workers=2), Load(use_stock, workers=2), redis.AuthenticationError)
         assert logged_in_with(held) == first
         ours.connection_pool.release(held)
         assert held.is_due
@@ -104,8 +102,8 @@ def heard(subscription: Any) -> list[str]:
 class AsyncUser:
     """Uses a client, and one connection of it that it holds all the time."""
 
-    def __init__(self, make: Any, every: int, *, holds: bool = True) -> None:
-        self.make, self.turns, self.holds = make, Turns(every), holds
+    def __init__(self, make: Any, *, holds: bool = True) -> None:
+        self.make, self.holds = make, holds
         self.client: Any = None
         self.held: Any = None
         self.versions: set[str] = set()
@@ -117,8 +115,7 @@ class AsyncUser:
         async with self.lock:
             if self.holds and self.held is None:
                 self.held = await pool.get_connection()
-            if self.turns():
-                await pool.disconnect(inuse_connections=False)
+            await pool.disconnect(inuse_connections=False)
         assert await self.client.ping()
         if self.holds:
             async with self.lock:
@@ -139,12 +136,13 @@ class AsyncUser:
 def test_an_async_client_outlives_rotations(redis_server: Redis) -> None:
     with of_redis(redis_server) as account:
         never = redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)
-        user = AsyncUser(lambda: async_client(account.secret_id, cache=account.cache), 4)
-        stock = AsyncUser(lambda: stock_client(account, redis.asyncio.Redis, never), 2, holds=False)
+        user = AsyncUser(lambda: async_client(account.secret_id, cache=account.cache))
+        stock = AsyncUser(lambda: stock_client(account, redis.asyncio.Redis, never), holds=False)
         rotate_under(
             account,
-            Load(user.use, workers=3, ended=user.close),
+            Load(user.use, workers=2, ended=user.close),
             Load(stock.use, workers=2, ended=stock.close),
+            redis.AuthenticationError,
         )
         assert user.versions == {account.version}
 
@@ -184,13 +182,11 @@ def test_without_the_hook_none_that_was_overtaken_is_handed_out(
             pool.release(one)
 
 
-def test_idle_connections_are_closed_before_anybody_asks(
-    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_connections_are_closed_before_anybody_asks(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     closed, stock = threading.Event(), redis.ConnectionPool.disconnect
 
-    def disconnect(self: Any, inuse_connections: bool = True) -> None:
-        stock(self, inuse_connections)
+    def disconnect(self: Any, **options: Any) -> None:
+        stock(self, **options)
         closed.set()
 
     with of_redis(redis_server) as account, client(account.secret_id, cache=account.cache) as ours:

@@ -37,7 +37,7 @@ _PLACES = {"host": "host", "port": "port", "database": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
 
 
-async def connect(  # noqa: PLR0913 - what an account is, each named
+async def connect(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -101,7 +101,7 @@ class Pool(asyncpg.Pool):  # type: ignore[type-arg,unused-ignore]
             self.expire_connections().send(None)
 
 
-def create_pool(  # noqa: PLR0913 - as connect
+def create_pool(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,

@@ -135,7 +135,9 @@ def account_of(
     bridge: Mapping[str, Any] | None,
 ) -> Account:
     """An account of PostgreSQL."""
-    return Account(secret_id, psycopg_refused, cache, hosts, app_region, {"retry_refused_after": FORGIVING, **(bridge or {})})
+    return Account(
+        secret_id, psycopg_refused, cache, hosts, app_region, {"retry_refused_after": FORGIVING, **(bridge or {})}
+    )
 
 
 def following(base: type[_C], account: Account) -> type[_C]:

@@ -24,7 +24,7 @@ _PLACES = {"host": "host", "port": "port", "database": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
 
 
-def connect(  # noqa: PLR0913 - what an account is, each named
+def connect(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,

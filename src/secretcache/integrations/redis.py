@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 _SECRET = ("username", "password", "credential_provider")
 
 
-def client(  # noqa: PLR0913 - what an account is, each named
+def client(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -73,7 +73,7 @@ def client(  # noqa: PLR0913 - what an account is, each named
     return made
 
 
-def async_client(  # noqa: PLR0913 - as client
+def async_client(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
