@@ -70,7 +70,7 @@ def make(account: Rotating, **options: Any) -> Pool:
 def test_a_pool_outlives_rotations(postgres: EmbeddedPostgres) -> None:
     with of_postgres(postgres) as account:
 
-        async def ours() -> Pool:
+        async def ours() -> Any:
             return await make(account)
 
         async def stock() -> Any:
@@ -99,7 +99,7 @@ def test_connect_bridges_a_window(postgres: EmbeddedPostgres) -> None:
     with of_postgres(postgres) as account, Load(lambda: None, workers=1) as probe:
         bridges = account.bridges()
         worked: list[bool] = []
-        probe.went_on = lambda: worked.append(asyncio.run(log_in(account)))  # type: ignore[method-assign,assignment]
+        probe.went_on = lambda *_: worked.append(asyncio.run(log_in(account)))  # type: ignore[method-assign]
         account.rotate(WHOLE, probe)
         assert worked == [True] * 3
         assert bridges == ["AWSPENDING"]

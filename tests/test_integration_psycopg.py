@@ -21,7 +21,7 @@ from secretcache.integrations.psycopg_pool import AsyncConnectionPool, Connectio
 
 SIZE = 2  # one is held, so that each closing makes the next use wait for a login
 QUICK = {"timeout": 1.0, "max_refusals": 3}
-STOCK = {"min_size": 1, "max_size": 2, "timeout": 0.3}
+STOCK: dict[str, Any] = {"min_size": 1, "max_size": 2, "timeout": 0.3}
 
 
 def stock_kwargs(account: Rotating) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_aconnect_bridges_a_window(postgres: EmbeddedPostgres) -> None:
     with of_postgres(postgres) as account, Load(lambda: None, workers=1) as probe:
         bridges = account.bridges()
         worked: list[bool] = []
-        probe.went_on = lambda: worked.append(asyncio.run(log_in(account)))  # type: ignore[method-assign,assignment]
+        probe.went_on = lambda *_: worked.append(asyncio.run(log_in(account)))  # type: ignore[method-assign]
         account.rotate(WHOLE, probe)
         assert worked == [True] * 3
         assert bridges == ["AWSPENDING"]
@@ -267,7 +267,7 @@ def test_the_host_is_that_of_the_applications_region(postgres: EmbeddedPostgres)
     with of_postgres(postgres) as account:
         account.fields["host"] = "nowhere.invalid"
         account.cache.invalidate(account.secret_id)
-        where = {"hosts": {"ap-northeast-3": "127.0.0.1"}, "app_region": "ap-northeast-3"}
+        where: dict[str, Any] = {"hosts": {"ap-northeast-3": "127.0.0.1"}, "app_region": "ap-northeast-3"}
         connect(account.secret_id, cache=account.cache, **where).close()
 
 

@@ -37,7 +37,7 @@ def connect(
 ) -> MySQLdb.connections.Connection:
     """A new connection of mysqlclient's, logged in with the secret.
 
-    mysqlclient has no pool: a connection that is kept works on after a rotation, and a new one logs in with what is right.
+    mysqlclient has no pool: a connection that is kept works on after a rotation, and a new one logs in anew.
 
     Args:
         secret_id: the secret's name or ARN; its keys `username` and `password`, and `host`, `port` and `dbname` unless

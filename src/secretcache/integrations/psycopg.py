@@ -32,6 +32,7 @@ __all__ = ["aconnect", "async_connection_class", "connect", "connection_class", 
 
 _PLACES = {"host": "host", "port": "port", "dbname": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
+_T = TypeVar("_T")
 _C = TypeVar("_C", bound="psycopg.Connection[Any]")
 _A = TypeVar("_A", bound="psycopg.AsyncConnection[Any]")
 
@@ -159,7 +160,8 @@ def following(base: type[_C], account: Account) -> type[_C]:
                     return connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, connection.secretcache_stamp = account.log_in(log_in, overrides)
+                connection, stamp = account.log_in(log_in, overrides)
+            connection.secretcache_stamp = stamp
             return connection
 
     return _named(Following, base)
@@ -183,7 +185,8 @@ def following_async(base: type[_A], account: Account) -> type[_A]:
                     return await connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, connection.secretcache_stamp = await account.alog_in(log_in, overrides)
+                connection, stamp = await account.alog_in(log_in, overrides)
+            connection.secretcache_stamp = stamp
             return connection
 
     return _named(Following, base)
@@ -216,9 +219,10 @@ class _Forgetting:
             pgconn.info = [option for option in pgconn.info if option.keyword != b"password"]
 
 
-def _named(made: Any, base: type[Any]) -> Any:
+def _named(made: Any, base: type[_T]) -> type[_T]:
     made.__name__ = made.__qualname__ = base.__name__
-    return made
+    named: type[_T] = made
+    return named
 
 
 def _stamp(connection: Any) -> Stamp | None:

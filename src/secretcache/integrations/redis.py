@@ -139,7 +139,7 @@ class _Following:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         _checked(options)
-        self.overrides = {name: options[name] for name in ("host", "port") if name in options}
+        self.overrides: dict[str, Any] = {name: options[name] for name in ("host", "port") if name in options}
         super().__init__(*args, **options)
 
     def register_connect_callback(self, callback: Any) -> None:
