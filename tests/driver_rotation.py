@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pytest
+
 from rotation_load import HALF_FAILED, WHOLE, Load, Rotating
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
@@ -34,7 +36,7 @@ def rotate_under(
         kinds: of rotations.
     """
     bridges = account.bridges()
-    with load, stock:
+    with _short_pauses(), load, stock:
         for one in (load, stock):
             one.went_on()  # pools are warm
             assert one.errors == []
@@ -43,6 +45,16 @@ def rotate_under(
     assert [getattr(error, "secretcache_tried", error) for error in load.errors] == []
     assert {BRIDGES[kind] for kind in kinds} == set(bridges), "a window without a login"
     assert {type(error) for error in stock.errors} == {refused}, "this load does not bite"
+
+
+@contextmanager
+def _short_pauses() -> Iterator[None]:
+    """The pauses that spare Secrets Manager and the database are cut: what is done between them stays the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secretcache._rotations._SPACING", 0.1)
+        patch.setattr("secretcache._connect._FIRST_PAUSE", 0.1)
+        patch.setattr("secretcache._connect._LONGEST_PAUSE", 0.3)
+        yield
 
 
 @dataclass
