@@ -52,7 +52,9 @@ class Services:
         return {
             "SECRETCACHE_REGIONS": f"{OSAKA},{TOKYO}",
             "SECRETCACHE_PRIMARY_REGION": TOKYO,
-            "SECRETCACHE_ENDPOINT_URLS": ",".join(f"{region}={url}" for region, url in self.secrets.endpoint_urls.items()),
+            "SECRETCACHE_ENDPOINT_URLS": ",".join(
+                f"{region}={url}" for region, url in self.secrets.endpoint_urls.items()
+            ),
             "SECRETCACHE_TTL": "1",  # so that a few seconds show what takes minutes with the default of 300
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
@@ -119,10 +121,9 @@ class Crowd:
                 self.first_failure = self.first_failure or failure
 
 
-def rotate_under(
-    services: Services, use: Callable[[], object], options: argparse.Namespace, people: int = 4
-) -> int:
+def rotate_under(services: Services, use: Callable[[], object], options: argparse.Namespace, people: int = 4) -> int:
     """Rotates while the application is used. Returns the exit code: whether it never failed."""
+    use()  # it is up
     try:
         with Crowd(use, people) as crowd:
             while options.rotations is None or services.rotations < options.rotations:

@@ -22,7 +22,8 @@ OPTIONS = "--without-heartbeat --without-gossip --without-mingle"
 def working(folder: str) -> Iterator[None]:
     """The worker, a program of its own."""
     os.environ["EXAMPLE_BROKER"] = folder
-    Path(folder, "control").mkdir()
+    for name in ("control", "queue", "results"):
+        Path(folder, name).mkdir()
     worker = subprocess.Popen([sys.executable, *WORKER.split(), *OPTIONS.split()])  # noqa: S603 - this Python
     try:
         yield

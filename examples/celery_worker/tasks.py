@@ -14,11 +14,11 @@ from secretcache.integrations.psycopg_pool import ConnectionPool
 
 # A broker of files, so that the example needs none that runs. Yours is another.
 _folder = Path(os.environ.get("EXAMPLE_BROKER", "."))
-app = Celery("tasks", broker="filesystem://", backend=f"file://{_folder}")
+app = Celery("tasks", broker="filesystem://", backend=f"file://{_folder / 'results'}")
 app.conf.update(
     broker_transport_options={
-        "data_folder_in": str(_folder),
-        "data_folder_out": str(_folder),
+        "data_folder_in": str(_folder / "queue"),
+        "data_folder_out": str(_folder / "queue"),
         "control_folder": str(_folder / "control"),
     },
     broker_connection_retry_on_startup=True,
@@ -28,13 +28,13 @@ app.conf.update(
 _pools: list[ConnectionPool] = []
 
 
-@worker_process_init.connect
+@worker_process_init.connect  # type: ignore[untyped-decorator]
 def open_pool(**_: object) -> None:
     """In each process, after the fork: neither sockets nor a pool's threads outlive one. The cache does."""
     _pools.append(ConnectionPool("prod/db", min_size=1, max_size=2, open=True))
 
 
-@worker_process_shutdown.connect
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def close_pool(**_: object) -> None:
     """What the process has opened."""
     while _pools:
@@ -42,7 +42,7 @@ def close_pool(**_: object) -> None:
     default_cache().close()
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]
 def add(x: int, y: int) -> dict[str, Any]:
     """A task that uses the database, and tells in which process."""
     with _pools[0].connection() as connection:

@@ -63,7 +63,7 @@ class Service:
         while not self.stop.is_set():
             try:
                 self._cache.get("prod/db")
-            except SecretUnavailableError as error:
+            except SecretUnavailableError as error:  # noqa: PERF203 - seldom, and then it waits
                 log.warning("no region answers yet: %s", error)
                 self.stop.wait(error.retry_after or 1.0)
             else:
