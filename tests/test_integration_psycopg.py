@@ -190,6 +190,20 @@ def test_a_connection_that_bridged_a_window_is_not_due_at_once(postgres: Embedde
             one.close()
 
 
+def test_one_whose_login_was_overtaken_is_due_at_once(postgres: EmbeddedPostgres) -> None:
+    with of_postgres(postgres) as account:
+
+        class Slow(psycopg.Connection[Any]):
+            @classmethod
+            def connect(cls, *args: Any, **options: Any) -> Any:
+                made = super().connect(*args, **options)
+                account.rotate()
+                return made
+
+        with connection_class(account.secret_id, Slow, cache=account.cache).connect() as made:
+            assert is_due(made)
+
+
 def test_aconnect_bridges_a_window(postgres: EmbeddedPostgres) -> None:
     async def log_in(account: Rotating) -> bool:
         async with await aconnect(account.secret_id, cache=account.cache) as connection:
