@@ -1,10 +1,10 @@
 """Whether a driver's error says that the server refused the password. By what each driver was seen to raise.
 
 MySQL's drivers, asyncpg and redis-py carry the server's own code. libpq hands none out for a login that failed: it
-tells whether a password was asked for, and the server's text in the server's language. A server that is full, or has no such
-database, says so after it has taken the password, which looks the same. So text decides where it is known to mean
-something else, and what remains in doubt counts as refused: wrongly so, the price is a few more logins, and
-`FORGIVING` lets a version be tried again.
+tells whether a password was asked for, and the server's text in the server's language. A server that is full, or has no
+such database, says so after it has taken the password, which looks the same. So text decides where it is known to mean
+something else, and what remains in doubt counts as refused: wrongly so, the price is a few more logins, and `FORGIVING`
+lets a version be tried again.
 
 None of these imports its driver.
 """
