@@ -2,147 +2,114 @@
 
 from __future__ import annotations
 
-import random
-import threading
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from django_ground import Site, databases
-from secretcache import SecretCache, set_default_cache
+from django_ground import databases, run
+from rotation_load import HALF_FAILED, WHOLE, Load, Rotating
+from secretcache import set_default_cache
+from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
-from servers import fresh_user
-from support import PATIENCE, REGIONS, TOKYO
-from test_connect_databases import Account, RotatingSecrets, Server, of_mariadb, of_postgres
+from servers import MariaDB, need
 
-__all__ = ["of_mariadb", "of_postgres"]
+ENGINES = "secretcache.integrations.django"
+POSTGRES = {"ENGINE": f"{ENGINES}.postgresql", "NAME": "postgres"}
+MYSQL = {"ENGINE": f"{ENGINES}.mysql", "NAME": ""}
+PERSISTENT = {"CONN_MAX_AGE": None}
+POOL = {"OPTIONS": {"pool": {"min_size": 2, "max_size": 3, "timeout": 60.0}}}
 
-ROTATIONS = 4
-POSTGRES, MYSQL = "secretcache.integrations.django.postgresql", "secretcache.integrations.django.mysql"
+ROTATIONS = (WHOLE, HALF_FAILED)
 
-
-class Rotating:
-    """A secret and its database account, one step of a rotation at a time; and the cache that reads it."""
-
-    def __init__(self, server: Server, port: int) -> None:
-        self.port = port
-        self.secrets = RotatingSecrets()
-        self.account = Account(fresh_user(), server, self.secrets, random.Random(7))  # noqa: S311 - passwords of a test
-        self.account.create()
-        self.cache = SecretCache(list(REGIONS), primary_region=TOKYO, ttl=1.0, _transport=self.secrets)
-        self.noticed = threading.Event()
-        self.cache.add_rotation_hook(self.account.name, lambda _: self.noticed.set())
-        self.cache.get(self.account.name)
-
-    def open_window(self) -> None:
-        """The database has the new password, AWSCURRENT the old."""
-        account = self.account
-        self.old, self.new = account.version, account._new()
-        self.secrets.show(account.name, 0.0, AWSCURRENT=self.old, AWSPENDING=self.new)
-        account._set(self.new)
-
-    def close_window(self) -> None:
-        """AWSCURRENT has moved, and the process knows it."""
-        self.noticed.clear()
-        self.secrets.show(self.account.name, 0.0, AWSCURRENT=self.new, AWSPREVIOUS=self.old)
-        self.account.version = self.new
-        assert self.noticed.wait(PATIENCE)
-
-    def rotate(self) -> None:
-        self.open_window()
-        self.close_window()
-
-    def alias(self, **more: Any) -> dict[str, Any]:
-        return {"SECRET": self.account.name, "HOST": HOST, "PORT": self.port, **more}
-
-    @property
-    def password(self) -> str:
-        return str(self.cache.get(self.account.name)["password"])
-
-    def refused(self) -> int:
-        return self.account.server.refused_logins(self.account.name)
-
-
-MakeRotating = Callable[[], Rotating]
+Make = Callable[[str], Rotating]
 
 
 @pytest.fixture
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Rotating]]:
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Accounts of the databases; the cache of the last one is the process's."""
     made: list[Rotating] = []
 
     def one(database: str) -> Rotating:
-        server: Server = request.getfixturevalue(f"of_{database}")
-        made.append(Rotating(server, request.getfixturevalue(database).port))
+        server: Any = request.getfixturevalue(database)
+        create = server.create_role if database == "postgres" else server.create_user
+        made.append(Rotating(create, server.set_password, host=HOST, port=server.port))
+        set_default_cache(made[-1].cache)
         return made[-1]
 
+    before = set_default_cache(None)
     yield one
+    set_default_cache(before)
     for each in made:
         each.cache.close()
 
 
-@pytest.fixture
-def postgres_secret(make: Callable[[str], Rotating]) -> Iterator[Rotating]:
-    """Its cache is the process's."""
-    rotating = make("postgres")
-    before = set_default_cache(rotating.cache)
-    yield rotating
-    set_default_cache(before)
-
-
-# Under load
-
-
 MODES = [
-    pytest.param("postgres", {"ENGINE": POSTGRES, "NAME": "postgres"}, id="postgresql, a connection per request"),
-    pytest.param(
-        "postgres", {"ENGINE": POSTGRES, "NAME": "postgres", "CONN_MAX_AGE": None}, id="postgresql, persistent"
-    ),
-    pytest.param(
-        "postgres",
-        {"ENGINE": POSTGRES, "NAME": "postgres", "OPTIONS": {"pool": {"min_size": 2, "max_size": 3}}},
-        id="postgresql, pool",
-    ),
-    pytest.param("mariadb", {"ENGINE": MYSQL}, id="mysql, a connection per request"),
-    pytest.param("mariadb", {"ENGINE": MYSQL, "CONN_MAX_AGE": None}, id="mysql, persistent"),
+    pytest.param("postgres", POSTGRES, id="postgresql, a connection per request"),
+    pytest.param("postgres", {**POSTGRES, **PERSISTENT}, id="postgresql, persistent"),
+    pytest.param("postgres", {**POSTGRES, **POOL}, id="postgresql, pool"),
+    pytest.param("mariadb", MYSQL, id="mysql, a connection per request"),
+    pytest.param("mariadb", {**MYSQL, **PERSISTENT}, id="mysql, persistent"),
 ]
 
 
 @pytest.mark.parametrize(("database", "alias"), MODES)
 def test_no_login_fails_through_rotations_under_load(
-    database: str,
-    alias: dict[str, Any],
-    make: Callable[[str], Rotating],
-    record_property: Callable[[str, object], None],
+    database: str, alias: dict[str, Any], make: Make, record_property: Callable[[str, object], None]
 ) -> None:
-    ours, theirs = make(database), make(database)
-    before = set_default_cache(ours.cache)
-    try:
-        with databases(site=ours.alias(**alias)) as connections:
-            site = Site(lambda: connections, "site")
-            stock = Site(lambda: reread(theirs, alias), "site", threads=1)
-            with site.running(), stock.running():
-                for _ in range(ROTATIONS):
-                    site.until(served=9)
-                    ours.open_window()
-                    theirs.open_window()
-                    site.until(served=9)
-                    stock.until(failed=1)
-                    ours.close_window()
-                    theirs.close_window()
-    finally:
-        set_default_cache(before)
-    record_property("django", {"site": site.counts, "stock": stock.counts, "refused": ours.refused()})
-    assert site.errors == []
-    assert ours.refused() > 0, "logins in the windows were bridged"
-    assert stock.counts["failed"] >= ROTATIONS
+    account, requests = make(database), itertools.count(1)
+    bridges = account.bridges()
+    with databases(site={**alias, "SECRET": account.secret_id}) as connections, closed_at_the_end() as used:
+
+        def serve() -> None:
+            """Every second request finds its connection broken at its end, so that logins go on all the time."""
+            connection: Any = used(connections["site"])
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                assert cursor.fetchone() == (1,)
+            if next(requests) % 2:
+                break_(connection)
+            connection.close_if_unusable_or_obsolete()
+
+        with Load(serve, workers=2) as load, Load(lambda: serve_stock(account, alias), workers=1) as stock:
+            for kind in ROTATIONS:
+                account.rotate(kind, load, stock)
+    figures = {"uses": load.uses, "bridges": len(bridges), "stock": (stock.uses, len(stock.errors))}
+    record_property("django", figures)
+    assert load.errors == []
+    assert "AWSPENDING" in bridges
+    assert len(stock.errors) >= len(ROTATIONS)
 
 
-def reread(theirs: Rotating, alias: dict[str, Any]) -> Any:
-    """Django's own backend with the newest password, read anew for each request."""
-    from django.db.utils import ConnectionHandler
+@contextmanager
+def closed_at_the_end() -> Iterator[Callable[[Any], Any]]:
+    """Other threads' connections, which only those could close otherwise."""
+    used: dict[int, Any] = {}
 
-    engine = alias["ENGINE"].replace("secretcache.integrations.django", "django.db.backends")
-    name, password = theirs.account.name, theirs.password
-    given = {"ENGINE": engine, "NAME": alias.get("NAME", ""), "USER": name, "PASSWORD": password}
-    return ConnectionHandler({"default": {}, "site": {**given, "HOST": HOST, "PORT": theirs.port}})
+    def use(connection: Any) -> Any:
+        return used.setdefault(id(connection), connection)
+
+    yield use
+    for connection in used.values():
+        connection.inc_thread_sharing()
+        connection.close()
+
+
+def break_(connection: Any) -> None:
+    if getattr(connection, "pool", None) is None:
+        connection.close()
+    else:
+        connection.connection.close()
+        connection.errors_occurred = True
+
+
+def serve_stock(account: Rotating, alias: dict[str, Any]) -> None:
+    """Django's own backend, for which the password is read anew at each request."""
+    need("MySQLdb")
+    secret = account.cache.get(account.secret_id)
+    engine = alias["ENGINE"].replace(ENGINES, "django.db.backends")
+    told = {"USER": secret["username"], "PASSWORD": secret["password"], "HOST": HOST, "PORT": secret["port"]}
+    with databases(site={"ENGINE": engine, "NAME": alias["NAME"], **told}) as connections:
+        assert run(connections["site"]) == (1,)

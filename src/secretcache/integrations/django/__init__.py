@@ -17,7 +17,7 @@ the first connection: `manage.py check` needs no AWS.
 | `SECRET` | the secret's name or ARN |
 | `SECRET_CACHE` | dotted path of the cache or of a function that makes it; else the process's `default_cache()` |
 | `SECRET_HOSTS` | host by region, for an application that should use the database nearest to it |
-| `SECRET_CONNECT` | further arguments of `SecretCache.connect`: `timeout`, `max_refusals`, `retry_refused_after` |
+| `SECRET_BRIDGE` | more arguments of `SecretCache.connect`: `timeout`, `max_refusals`, `retry_refused_after` |
 
 Connections made with an older version are replaced softly: a persistent one (`CONN_MAX_AGE`) between two requests, a
 pooled one (`OPTIONS["pool"]`) when it is taken or returned. One in use is never closed.

@@ -23,7 +23,7 @@ __all__ = ["SecretCreation", "SecretLogin", "with_credentials"]
 class SecretLogin(_Wrapper):
     """To be put before a stock `DatabaseWrapper`."""
 
-    connect_options: ClassVar[Mapping[str, float]] = {}
+    bridge: ClassVar[Mapping[str, float]] = {}
     _stamp: Stamp | None = None
 
     def check_settings(self) -> None:
@@ -38,7 +38,7 @@ class SecretLogin(_Wrapper):
     @property
     def source(self) -> Source:
         """The secret that this alias logs in with."""
-        return Source.of(self.settings_dict, self.is_auth_error, self.connect_options)
+        return Source.of(self.settings_dict, self.is_auth_error, self.bridge)
 
     def name_database(self) -> None:
         """Takes the database's name from the secret if the settings have none."""

@@ -26,7 +26,7 @@ class DatabaseCreation(SecretCreation, creation.DatabaseCreation):
 class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
     """PostgreSQL, with a login from the secret that the alias's `SECRET` names."""
 
-    connect_options: ClassVar[Mapping[str, float]] = {"retry_refused_after": FORGIVING}
+    bridge: ClassVar[Mapping[str, float]] = {"retry_refused_after": FORGIVING}
     client_class = DatabaseClient
     creation_class = DatabaseCreation
 
