@@ -12,9 +12,8 @@ import pytest
 from django_ground import databases, run
 from rotation_load import HALF_FAILED, WHOLE, Load, Rotating
 from secretcache import set_default_cache
-from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
-from servers import MariaDB, need
+from servers import need
 
 ENGINES = "secretcache.integrations.django"
 POSTGRES = {"ENGINE": f"{ENGINES}.postgresql", "NAME": "postgres"}
@@ -33,6 +32,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     made: list[Rotating] = []
 
     def one(database: str) -> Rotating:
+        need("psycopg" if database == "postgres" else "MySQLdb")
         server: Any = request.getfixturevalue(database)
         create = server.create_role if database == "postgres" else server.create_user
         made.append(Rotating(create, server.set_password, host=HOST, port=server.port))
@@ -107,7 +107,6 @@ def break_(connection: Any) -> None:
 
 def serve_stock(account: Rotating, alias: dict[str, Any]) -> None:
     """Django's own backend, for which the password is read anew at each request."""
-    need("MySQLdb")
     secret = account.cache.get(account.secret_id)
     engine = alias["ENGINE"].replace(ENGINES, "django.db.backends")
     told = {"USER": secret["username"], "PASSWORD": secret["password"], "HOST": HOST, "PORT": secret["port"]}
