@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ if not settings.configured:
 @contextmanager
 def databases(**aliases: dict[str, Any]) -> Iterator[ConnectionHandler]:
     """Django's `connections`, for these aliases alone; what this thread opened is closed at the end, and every pool."""
-    handler = ConnectionHandler({"default": {}, **aliases})
+    handler = ConnectionHandler({"default": {}, **copy.deepcopy(aliases)})
     try:
         yield handler
     finally:

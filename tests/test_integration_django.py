@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
+import re
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.db.utils import OperationalError
 
+from django_commands import Account, manage, site_environment
 from django_ground import databases, run
 from rotation_load import HALF_FAILED, WHOLE, Load, Rotating
-from secretcache import set_default_cache
+from secretcache import SecretUnavailableError, set_default_cache
+from secretcache._demo.embedded import EmbeddedSecretsManager
+from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
-from servers import need
+from servers import MariaDB, need, need_program
+from support import OSAKA, REGIONS, failure
 
 ENGINES = "secretcache.integrations.django"
 POSTGRES = {"ENGINE": f"{ENGINES}.postgresql", "NAME": "postgres"}
@@ -112,3 +124,231 @@ def serve_stock(account: Rotating, alias: dict[str, Any]) -> None:
     told = {"USER": secret["username"], "PASSWORD": secret["password"], "HOST": HOST, "PORT": secret["port"]}
     with databases(site={"ENGINE": engine, "NAME": alias["NAME"], **told}) as connections:
         assert run(connections["site"]) == (1,)
+
+
+# One step of a rotation at a time
+
+
+def open_window(account: Rotating) -> str:
+    """The database has the new password, and AWSPENDING; AWSCURRENT is wrong."""
+    new = account._new()
+    account._show(REGIONS, AWSCURRENT=account.version, AWSPENDING=new)
+    account.change_password(new)
+    return account.passwords[new]
+
+
+def session(connection: Any) -> int:
+    """Which of the server's sessions this is."""
+    function = "pg_backend_pid()" if connection.vendor == "postgresql" else "connection_id()"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}")
+        return int(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize(("database", "engine"), [("postgres", POSTGRES), ("mariadb", MYSQL)])
+def test_a_persistent_connection_is_replaced_between_two_requests(
+    database: str, engine: dict[str, Any], make: Make
+) -> None:
+    account = make(database)
+    with databases(site={**engine, **PERSISTENT, "SECRET": account.secret_id}) as connections:
+        connection: Any = connections["site"]
+        first = session(connection)
+        connection.close_if_unusable_or_obsolete()
+        assert session(connection) == first
+        account.rotate(WHOLE)
+        assert session(connection) == first, "a request that is under way keeps its connection"
+        connection.close_if_unusable_or_obsolete()
+        second = session(connection)
+        assert second != first
+        connection.close_if_unusable_or_obsolete()
+        assert session(connection) == second
+
+
+def test_a_connection_that_bridged_a_window_is_kept_after_it(make: Make) -> None:
+    account = make("postgres")
+    with databases(site={**POSTGRES, **PERSISTENT, "SECRET": account.secret_id}) as connections:
+        connection: Any = connections["site"]
+        open_window(account)
+        bridged = session(connection)
+        connection.close_if_unusable_or_obsolete()
+        assert session(connection) == bridged, "in the window"
+        account._show(REGIONS, AWSCURRENT=list(account.passwords)[-1], AWSPREVIOUS=account.version)
+        account.cache.refresh(account.secret_id)
+        connection.close_if_unusable_or_obsolete()
+        assert session(connection) == bridged, "after it"
+
+
+def test_a_pool_replaces_what_is_idle_at_its_next_use_and_what_is_in_use_when_it_comes_back(make: Make) -> None:
+    account = make("postgres")
+    with databases(site={**POSTGRES, **POOL, "SECRET": account.secret_id}) as connections:
+        held: Any = connections["site"]
+        other: Any = held.copy("site")
+        held.pool.open(wait=True)
+        old = {session(held), session(other)}
+        other.close()  # idle
+        account.rotate(WHOLE)
+        assert session(held) in old, "what is in use is not disturbed"
+        held.close()
+        new = {session(held), session(other)}
+        assert len(old | new) == 4
+        assert not {one.info.backend_pid for one in held.pool._pool} & old
+        other.close()
+
+
+def test_a_pool_takes_connections_of_a_class_that_logs_in(make: Make) -> None:
+    mine = {"OPTIONS": {"pool": {"connection_class": psycopg.Connection}}}
+    with databases(pooled={**POSTGRES, **mine, "SECRET": "prod/db"}) as connections:
+        with pytest.raises(ImproperlyConfigured, match=r"must be a subclass of .*PooledConnection"):
+            connections["pooled"]
+        del connections.settings["pooled"]["OPTIONS"]["pool"]
+
+
+def test_what_stands_in_the_settings_wins(make: Make, postgres: EmbeddedPostgres) -> None:
+    account = make("postgres")
+    account.fields |= {"host": "nowhere.invalid", "port": 1, "dbname": "postgres"}
+    near = {"SECRET_HOSTS": {OSAKA: HOST}, "SECRET": account.secret_id, "PORT": postgres.port}
+    given = {"HOST": HOST, "PORT": str(postgres.port), "SECRET": account.secret_id, "SECRET_CACHE": f"{__name__}:cache"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_REGION", OSAKA)
+        patch.setitem(globals(), "cache", account.cache)
+        set_default_cache(None)
+        with databases(given={**POSTGRES, **given}, near={**POSTGRES, **near, **CACHE}) as connections:
+            assert run(connections["given"]) == run(connections["near"]) == (1,)
+
+
+CACHE = {"SECRET_CACHE": f"{__name__}:cache"}
+
+
+def test_the_secret_may_name_the_database(make: Make) -> None:
+    account = make("postgres")
+    account.fields["dbname"] = "template1"
+    alias = {**POSTGRES, "NAME": "", "SECRET": account.secret_id}
+    with databases(site=alias, tested=dict(alias)) as connections:
+        with connections["site"].cursor() as cursor:
+            cursor.execute("SELECT current_database()")
+            assert cursor.fetchone() == ("template1",)
+        assert connections["tested"].creation._get_test_db_name() == "test_template1"
+
+
+def test_test_databases_of_two_secrets_are_told_apart() -> None:
+    with databases(one={**POSTGRES, "SECRET": "one"}, two={**POSTGRES, "SECRET": "two"}) as connections:
+        first, second = (connections[alias].creation.test_db_signature() for alias in ("one", "two"))
+        assert first != second
+
+
+def test_settings_can_be_handed_to_another_process(make: Make) -> None:
+    """Django's runner does, where processes are not forked."""
+    account = make("postgres")
+    with databases(site={**POSTGRES, **POOL, "SECRET": account.secret_id}) as connections:
+        run(connections["site"])
+        copied = pickle.loads(pickle.dumps(connections["site"].settings_dict))  # noqa: S301 - our own
+        assert copied == connections["site"].settings_dict
+        assert account.passwords[account.version] not in repr(copied)
+
+
+# dbshell
+
+
+@pytest.mark.parametrize(
+    ("database", "engine", "program", "variable"),
+    [("postgres", POSTGRES, "psql", "PGPASSWORD"), ("mariadb", MYSQL, "mysql", "MYSQL_PWD")],
+)
+def test_dbshell_has_a_password_that_works_in_its_environment(
+    database: str,
+    engine: dict[str, Any],
+    program: str,
+    variable: str,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    account = make(database)
+    shell = tmp_path / program
+    shell.write_text(f'#!/bin/sh\nprintf %s "${variable}" > {tmp_path}/password\nprintf "%s\\n" "$0" "$@" > {tmp_path}/args\n')
+    shell.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    working = open_window(account)
+    with databases(site={**engine, "SECRET": account.secret_id}) as connections:
+        connections["site"].client.runshell(["--more"])
+        assert connections["site"].connection is None
+        assert working not in repr(vars(connections["site"]))
+    assert (tmp_path / "password").read_text() == working
+    arguments = (tmp_path / "args").read_text()
+    assert account.user in arguments and str(account.fields["port"]) in arguments and "--more" in arguments
+    assert working not in arguments
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, "SECRET must be the name or ARN"),
+        ({"SECRET": 5}, "SECRET must be the name or ARN"),
+        ({"SECRET": "prod/db", "PASSWORD": "pw"}, "take PASSWORD out"),
+        ({"SECRET": "prod/db", "OPTIONS": {"password": "pw"}}, "take PASSWORD out"),
+        ({"SECRET": "prod/db", "SECRET_HOSTS": "db"}, "hosts must be a mapping"),
+        ({"SECRET": "prod/db", "SECRET_CACHE": 5}, "cache must be a SecretCache"),
+        ({"SECRET": "prod/db", "SECRET_BRIDGE": {"target": 1}}, "SECRET_BRIDGE must be a mapping of max_refusals"),
+        ({"SECRET": "prod/db", "PORT": "many"}, "'port' must be a number"),
+        ({"SECRET": "prod/db", "SECRET_CACHE": "no.such:cache"}, "'no.such:cache' cannot be imported"),
+    ],
+)
+def test_unsound_settings_are_refused_by_name(more: dict[str, Any], words: str) -> None:
+    with databases(site={**POSTGRES, **more}) as connections:
+        with pytest.raises(ImproperlyConfigured, match=re.escape(words)) as raised:
+            connections["site"].ensure_connection()
+        assert "pw" not in str(raised.value)
+
+
+def test_a_secret_that_cannot_be_read_is_an_operational_error(make: Make) -> None:
+    account = make("postgres")
+    account.regions.replies = dict.fromkeys(REGIONS, lambda _: failure())
+    with databases(site={**POSTGRES, "SECRET": account.secret_id}) as connections:
+        with pytest.raises(OperationalError) as raised:
+            connections["site"].ensure_connection()
+    assert isinstance(raised.value.__cause__, SecretUnavailableError)
+
+
+def test_a_refused_password_is_the_drivers_own_error(make: Make) -> None:
+    account = make("postgres")
+    account.change_password(account._new())
+    alias = {**POSTGRES, "SECRET": account.secret_id, "SECRET_BRIDGE": {"timeout": 1.0}}
+    with databases(site=alias) as connections:
+        with pytest.raises(OperationalError, match="password authentication failed") as raised:
+            connections["site"].ensure_connection()
+    assert isinstance(raised.value.__cause__, psycopg.OperationalError)
+    assert account.passwords[account.version] not in "".join(traceback.format_exception(raised.value))
+
+
+# Commands, in processes of their own
+
+
+def test_check_needs_no_aws(tmp_path: Path) -> None:
+    need("MySQLdb")
+    pooled = {**POSTGRES, **POOL, "SECRET": "prod/db"}
+    env = site_environment(None, default=pooled, other={**MYSQL, "SECRET": "prod/other"})
+    assert "no issues" in manage("check", env=env, cwd=tmp_path)
+    with pytest.raises(AssertionError, match="none given: pass SecretCache"):
+        manage("check", "--database", "default", env=env, cwd=tmp_path)
+
+
+def test_the_test_runner_with_two_processes(
+    manager: EmbeddedSecretsManager, postgres: EmbeddedPostgres, mariadb: MariaDB, tmp_path: Path
+) -> None:
+    """Also MySQL's own programs, which copy the test databases, log in while AWSCURRENT is wrong."""
+    need("MySQLdb")
+    need_program("mysqldump", package="mariadb-client")
+    first = Account(manager, postgres, postgres.create_role)
+    second = Account(manager, mariadb, mariadb.create_user)
+    with postgres.admin() as admin:
+        admin.execute(f"ALTER ROLE {first.user} CREATEDB")
+    mariadb.execute(f"GRANT ALL ON *.* TO '{second.user}'")
+    second.open_window()
+    manager.create("prod/django", "x" * 50)
+    default, other = first.alias("postgresql", NAME=first.user), second.alias("mysql", NAME=second.user)
+    env = site_environment(manager, default=default, other=other)
+    said = manage("test", "--parallel=2", "--noinput", "rotating_site", env=env, cwd=tmp_path)
+    assert "Ran 3 tests" in said and "OK" in said, said
+    assert mariadb.refused_logins(second.user) > 0
