@@ -16,7 +16,7 @@ from servers import fresh_user
 from support import OSAKA, TOKYO
 from test_processes import environment
 
-__all__ = ["Account", "manage", "site_environment"]
+__all__ = ["Account", "run_python", "site_environment"]
 
 MANY = 90.0  # seconds, on a busy machine
 
@@ -27,8 +27,9 @@ class Account:
     def __init__(self, manager: EmbeddedSecretsManager, server: Any, create: Callable[[str, str], None]) -> None:
         self.user = fresh_user()
         self.secret_id = f"prod/{self.user}"
-        self._manager, self._server, self._create = manager, server, create
-        password = secrets.token_urlsafe()
+        self._manager, self._server = manager, server
+        self.passwords: list[str] = []
+        password = self._new()
         create(self.user, password)
         manager.create(self.secret_id, self._content(password))
         self.version = self._shown()
@@ -36,7 +37,7 @@ class Account:
 
     def open_window(self) -> None:
         """AWSPENDING has a password that the database takes; AWSCURRENT has one that it does not."""
-        password = secrets.token_urlsafe()
+        password = self._new()
         told = self._manager.admin().put_secret_value(
             SecretId=self.secret_id, SecretString=self._content(password), VersionStages=["AWSPENDING"]
         )
@@ -56,6 +57,10 @@ class Account:
 
     def alias(self, engine: str, **more: Any) -> dict[str, Any]:
         return {"ENGINE": f"secretcache.integrations.django.{engine}", "SECRET": self.secret_id, **more}
+
+    def _new(self) -> str:
+        self.passwords.append(secrets.token_urlsafe())
+        return self.passwords[-1]
 
     def _content(self, password: str) -> str:
         place = {"host": HOST, "port": self._server.port}
@@ -79,9 +84,9 @@ def site_environment(manager: EmbeddedSecretsManager | None, **databases: dict[s
     return made | aws | {"SECRETCACHE_REGIONS": f"{OSAKA},{TOKYO}", "SECRETCACHE_ENDPOINT_URLS": urls}
 
 
-def manage(*arguments: str, env: dict[str, str], cwd: Path) -> str:
-    """What a command of Django's says, on either stream; it must succeed."""
-    command = [sys.executable, "-W", "error", "-m", "django", *arguments]
+def run_python(*arguments: str, env: dict[str, str], cwd: Path) -> str:
+    """What a Python of its own says, on either stream; it must succeed."""
+    command = [sys.executable, "-W", "error", *arguments]
     done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=MANY, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
