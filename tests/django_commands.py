@@ -45,14 +45,13 @@ class Account:
         self._server.set_password(self.user, password)
 
     def close_window(self) -> None:
-        """AWSCURRENT moves, in both regions."""
-        for region in (TOKYO, OSAKA):
-            self._manager.admin(region).update_secret_version_stage(
-                SecretId=self.secret_id,
-                VersionStage="AWSCURRENT",
-                MoveToVersionId=self.pending,
-                RemoveFromVersionId=self.version,
-            )
+        """AWSCURRENT moves, in the replica too."""
+        self._manager.admin().update_secret_version_stage(
+            SecretId=self.secret_id,
+            VersionStage="AWSCURRENT",
+            MoveToVersionId=self.pending,
+            RemoveFromVersionId=self.version,
+        )
         self.version = self.pending
 
     def alias(self, engine: str, **more: Any) -> dict[str, Any]:

@@ -6,5 +6,5 @@ from django.db import connections
 from secretcache import default_cache
 
 application = get_wsgi_application()
-for settings in connections.settings.values():
-    default_cache().get(settings["SECRET"])
+# On a busy machine the first client may take its time: whoever is not ready now is read when it is needed.
+default_cache().prefetch([settings["SECRET"] for settings in connections.settings.values()], timeout=10.0)
