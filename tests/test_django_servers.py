@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,7 @@ from support import OSAKA
 
 PATIENCE = 90.0  # real seconds: only a test that fails waits so long
 ROTATIONS = 10
-PAUSE = 0.1  # seconds between two requests of a visitor
+PAUSE = 0.3  # seconds between two requests of a visitor
 ALIASES = ("default", "persistent", "pool", "mysql")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn does not run here")
@@ -40,7 +41,14 @@ def gunicorn(*options: str) -> Callable[[int], list[str]]:
 
 
 def uvicorn(listener: int) -> list[str]:
-    return ["-m", "uvicorn", f"--fd={listener}", "--lifespan=off", "--log-level=warning", "rotating_site.asgi:application"]
+    return [
+        "-m",
+        "uvicorn",
+        f"--fd={listener}",
+        "--lifespan=off",
+        "--log-level=warning",
+        "rotating_site.asgi:application",
+    ]
 
 
 @dataclass
@@ -55,6 +63,8 @@ class Server:
     """By path, how many answers had which status."""
     versions: dict[tuple[str, int], str] = field(default_factory=dict)
     """By path and process, the version that the last answer told."""
+    asked: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """By path, when the last request that was answered began."""
     errors: list[str] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -80,15 +90,12 @@ class Server:
                 visitor.start()
             yield
             over.set()
-            for visitor in visitors:
+            for visitor in visitors:  # while the server is there: a request that is under way is answered
                 visitor.join(PATIENCE)
-            process.terminate()
-            process.wait(PATIENCE)
         finally:
             over.set()
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(PATIENCE)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE)
 
     def until(self, true: Callable[[], bool]) -> None:
         """Returns when answers have made that true."""
@@ -102,18 +109,13 @@ class Server:
             self.counts.clear()
             self.errors.clear()
 
-    def until_answered(self) -> None:
-        """Returns when each path has had two more answers: the second of them was asked for after this call."""
-        with self.changed:
-            wanted = {path: self.answers(path) + 2 for path in self.paths}
-        self.until(lambda: all(self.answers(path) >= wanted[path] for path in self.paths))
+    def until_answered(self, since: float) -> None:
+        """Returns when each path has had an answer that was asked for after that moment."""
+        self.until(lambda: all(self.asked[path] >= since for path in self.paths))
 
     def until_noticed(self, versions: set[str]) -> None:
         """Returns when every process has the new versions."""
         self.until(lambda: set(self.versions.values()) <= versions)
-
-    def answers(self, path: str) -> int:
-        return sum(self.counts[path].values())
 
     def _story(self) -> str:
         log = self._log.read_text()[-4000:]
@@ -121,8 +123,10 @@ class Server:
 
     def _visit(self, path: str, over: threading.Event) -> None:
         while not over.wait(PAUSE):
+            began = time.monotonic()
             status, told = self._ask(path)
             with self.changed:
+                self.asked[path] = began
                 self.counts[path].update([status])
                 if status == http.client.OK:
                     answer = json.loads(told)
@@ -204,14 +208,17 @@ def rotate(accounts: tuple[Account, Account], servers: list[Server], stock: Serv
     failed = stock.counts["/stock"][500]
     for account in accounts:
         account.open_window()
+    opened = time.monotonic()
     for server in servers:
-        server.until_answered()
+        server.until_answered(since=opened)
     stock.until(lambda: stock.counts["/stock"][500] > failed)
     for account in accounts:
         account.close_window()
     for server in servers:
         server.until_noticed({account.version for account in accounts})
-        server.until_answered()
+    noticed = time.monotonic()
+    for server in servers:
+        server.until_answered(since=noticed)
     stock.until_noticed({accounts[0].version})
 
 
