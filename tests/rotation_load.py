@@ -86,6 +86,7 @@ class Rotating:
             self.change_password(new)
         else:
             self._show(REGIONS, AWSCURRENT=new, AWSPREVIOUS=old)
+            self.cache.refresh(self.secret_id)
         _all_went_on(loads)
         if kind != WHOLE:
             self.change_password(new)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from secretcache._errors import ConfigurationError, SecretFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from secretcache._cache import SecretCache
     from secretcache._secret import Secret
 
-__all__ = ["KEYS", "Credentials", "app_region_of", "check_hosts", "check_overrides", "credentials_of"]
+__all__ = ["KEYS", "Credentials", "app_region_of", "check_hosts", "check_overrides", "credentials_of", "target_of"]
 
 KEYS = ("engine", "host", "port", "dbname", "username", "password")
 """What a database secret tells, and what may be overridden."""
@@ -84,6 +84,14 @@ def credentials_of(
 def app_region_of(cache: SecretCache) -> str:
     """The region in which the application runs: AWS_REGION, AWS_DEFAULT_REGION, else the one the cache prefers."""
     return _region_of_environment() or cache._settings.regions[0]  # noqa: SLF001
+
+
+def target_of(
+    secret_id: str, overrides: Mapping[str, object], hosts: Mapping[str, str], app_region: str | None
+) -> Hashable:
+    """The `target` of `connect`: None, for what the secret says, unless the settings send it to a host of their own."""
+    host = overrides.get("host") or hosts.get(app_region or "")
+    return None if host is None else (host, overrides.get("port"), secret_id)
 
 
 def check_overrides(overrides: object) -> Mapping[str, object]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from secretcache._errors import CacheClosedError
+
 if TYPE_CHECKING:
     from secretcache._cache import SecretCache
     from secretcache._secret import Secret
@@ -28,10 +30,20 @@ class Stamp:
 
 def stamp_of(cache: SecretCache, secret_id: str, secret: Secret) -> Stamp:
     """The stamp of a connection that has just logged in with `secret`."""
-    return Stamp(secret.version_id, cache._held_version(secret_id))  # noqa: SLF001
+    return Stamp(secret.version_id, _current(cache, secret_id))
 
 
 def is_due(cache: SecretCache, secret_id: str, stamp: Stamp) -> bool:
-    """Whether a connection is to be replaced before its next use. Asks nobody: decides by what the cache holds."""
-    today = cache._held_version(secret_id)  # noqa: SLF001
+    """Whether a connection is to be replaced before its next use. Asks nobody: decides by what the cache holds.
+
+    Never due once the cache is closed: the connection works, and a new one could not log in.
+    """
+    today = _current(cache, secret_id)
     return today is not None and today not in (stamp.logged_in_with, stamp.current_then)
+
+
+def _current(cache: SecretCache, secret_id: str) -> str | None:
+    try:
+        return cache._held_version(secret_id)  # noqa: SLF001
+    except CacheClosedError:
+        return None

@@ -19,12 +19,13 @@ from secretcache.integrations._find import cache_or_default
 
 try:
     import asyncpg
-    from asyncpg.pool import PoolAcquireContext
 except ImportError as error:
     raise ImportError('secretcache.integrations.asyncpg needs asyncpg: pip install "secretcache[asyncpg]"') from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from asyncpg.pool import PoolAcquireContext
 
     from secretcache._cache import SecretCache
     from secretcache._hooks import RotationEvent
@@ -37,7 +38,7 @@ _PLACES = {"host": "host", "port": "port", "database": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
 
 
-async def connect(  # noqa: PLR0913 - what an account is, each named
+async def connect(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -67,7 +68,7 @@ async def connect(  # noqa: PLR0913 - what an account is, each named
     return connection
 
 
-class Pool(asyncpg.Pool):  # type: ignore[type-arg,unused-ignore]
+class Pool(asyncpg.Pool):  # type: ignore[misc]
     """asyncpg's own pool, whose connections log in with a secret. Made by `create_pool`."""
 
     def __init__(self, account: Account, **options: Any) -> None:
@@ -101,7 +102,7 @@ class Pool(asyncpg.Pool):  # type: ignore[type-arg,unused-ignore]
             self.expire_connections().send(None)
 
 
-def create_pool(  # noqa: PLR0913 - as connect
+def create_pool(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,

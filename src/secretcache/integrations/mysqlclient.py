@@ -10,7 +10,9 @@ from secretcache.integrations._auth_errors import mysql_refused
 try:
     import MySQLdb
 except ImportError as error:
-    raise ImportError('secretcache.integrations.mysqlclient needs mysqlclient: pip install "secretcache[mysqlclient]"') from error
+    raise ImportError(
+        'secretcache.integrations.mysqlclient needs mysqlclient: pip install "secretcache[mysqlclient]"'
+    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +26,7 @@ _PLACES = {"host": "host", "port": "port", "database": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
 
 
-def connect(  # noqa: PLR0913 - what an account is, each named
+def connect(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -35,7 +37,7 @@ def connect(  # noqa: PLR0913 - what an account is, each named
 ) -> MySQLdb.connections.Connection:
     """A new connection of mysqlclient's, logged in with the secret.
 
-    mysqlclient has no pool: a connection that is kept works on after a rotation, and a new one logs in with what is right.
+    mysqlclient has no pool: a connection that is kept works on after a rotation, and a new one logs in anew.
 
     Args:
         secret_id: the secret's name or ARN; its keys `username` and `password`, and `host`, `port` and `dbname` unless

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from secretcache._errors import LoginNotTriedError
 from secretcache.integrations._account import Account, placed, taken
 from secretcache.integrations._auth_errors import FORGIVING, psycopg_refused
 
@@ -31,6 +32,7 @@ __all__ = ["aconnect", "async_connection_class", "connect", "connection_class", 
 
 _PLACES = {"host": "host", "port": "port", "dbname": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
+_T = TypeVar("_T")
 _C = TypeVar("_C", bound="psycopg.Connection[Any]")
 _A = TypeVar("_A", bound="psycopg.AsyncConnection[Any]")
 
@@ -134,7 +136,9 @@ def account_of(
     bridge: Mapping[str, Any] | None,
 ) -> Account:
     """An account of PostgreSQL."""
-    return Account(secret_id, psycopg_refused, cache, hosts, app_region, {"retry_refused_after": FORGIVING, **(bridge or {})})
+    return Account(
+        secret_id, psycopg_refused, cache, hosts, app_region, {"retry_refused_after": FORGIVING, **(bridge or {})}
+    )
 
 
 def following(base: type[_C], account: Account) -> type[_C]:
@@ -156,7 +160,8 @@ def following(base: type[_C], account: Account) -> type[_C]:
                     return connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, connection.secretcache_stamp = account.log_in(log_in, overrides)
+                connection, stamp = account.log_in(log_in, overrides)
+            connection.secretcache_stamp = stamp
             return connection
 
     return _named(Following, base)
@@ -180,7 +185,8 @@ def following_async(base: type[_A], account: Account) -> type[_A]:
                     return await connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, connection.secretcache_stamp = await account.alog_in(log_in, overrides)
+                connection, stamp = await account.alog_in(log_in, overrides)
+            connection.secretcache_stamp = stamp
             return connection
 
     return _named(Following, base)
@@ -195,6 +201,8 @@ class _Noting:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, LoginNotTriedError) and self._kind.secretcache_error is not None:
+            return  # the refusal before it says more
         if error is None or isinstance(error, Exception):
             self._kind.secretcache_error = error
 
@@ -211,9 +219,10 @@ class _Forgetting:
             pgconn.info = [option for option in pgconn.info if option.keyword != b"password"]
 
 
-def _named(made: Any, base: type[Any]) -> Any:
+def _named(made: Any, base: type[_T]) -> type[_T]:
     made.__name__ = made.__qualname__ = base.__name__
-    return made
+    named: type[_T] = made
+    return named
 
 
 def _stamp(connection: Any) -> Stamp | None:

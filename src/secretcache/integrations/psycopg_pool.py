@@ -120,21 +120,21 @@ class AsyncConnectionPool(psycopg_pool.AsyncConnectionPool["psycopg.AsyncConnect
         made = following_async(connection_class, self._account)
         super().__init__(conninfo, connection_class=made, check=self._look, **options)
 
-    async def open(self, wait: bool = False, timeout: float = 30.0) -> None:  # noqa: ASYNC109, FBT001, FBT002 - its own
+    async def open(self, wait: bool = False, timeout: float = 30.0) -> None:  # noqa: FBT001, FBT002 - its own
         """Opens the pool, as in psycopg_pool."""
         if self._drains.first_open():
             account = self._account
             cache_or_default(account.cache).add_rotation_hook(account.secret_id, self._rotated)
         await super().open(wait, timeout)
 
-    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection[Any]:  # noqa: ASYNC109 - its own
+    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection[Any]:
         """A connection, as in psycopg_pool."""
         try:
             return await super().getconn(timeout)
         except psycopg_pool.PoolTimeout as error:
             raise error from _why(self)
 
-    async def wait(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - its own
+    async def wait(self, timeout: float = 30.0) -> None:
         """Waits until the pool is full, as in psycopg_pool."""
         try:
             await super().wait(timeout)

@@ -10,8 +10,8 @@
             database = SecretsSource(settings_cls, "prod/db", keys={"db_user": "username", "db_password": "password"})
             return init_settings, env_settings, database
 
-Each `Settings()` reads the cache anew, which is a lookup in memory: make one where it is needed, rather than one for the
-life of the process, and it follows rotation.
+Each `Settings()` reads the cache anew, which is a lookup in memory: make one where it is needed, rather than one for
+the life of the process, and it follows rotation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ try:
     from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 except ImportError as error:
     raise ImportError(
-        'secretcache.integrations.pydantic_settings needs pydantic-settings: pip install "secretcache[pydantic-settings]"'
+        "secretcache.integrations.pydantic_settings needs pydantic-settings: "
+        'pip install "secretcache[pydantic-settings]"'
     ) from error
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ _PLACES = {"host": "host", "port": "port", "database": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
 
 
-def connect(  # noqa: PLR0913 - what an account is, each named
+def connect(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -35,7 +35,7 @@ def connect(  # noqa: PLR0913 - what an account is, each named
 ) -> pymysql.Connection[Any]:
     """A new connection of PyMySQL's, logged in with the secret.
 
-    PyMySQL has no pool: a connection that is kept works on after a rotation, and a new one logs in with what is right.
+    PyMySQL has no pool: a connection that is kept works on after a rotation, and a new one logs in anew.
 
     Args:
         secret_id: the secret's name or ARN; its keys `username` and `password`, and `host`, `port` and `dbname` unless

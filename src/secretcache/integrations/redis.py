@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 _SECRET = ("username", "password", "credential_provider")
 
 
-def client(  # noqa: PLR0913 - what an account is, each named
+def client(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -73,7 +73,7 @@ def client(  # noqa: PLR0913 - what an account is, each named
     return made
 
 
-def async_client(  # noqa: PLR0913 - as client
+def async_client(
     secret_id: str,
     *,
     cache: SecretCache | str | None = None,
@@ -139,7 +139,7 @@ class _Following:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         _checked(options)
-        self.overrides = {name: options[name] for name in ("host", "port") if name in options}
+        self.overrides: dict[str, Any] = {name: options[name] for name in ("host", "port") if name in options}
         super().__init__(*args, **options)
 
     def register_connect_callback(self, callback: Any) -> None:
