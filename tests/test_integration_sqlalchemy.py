@@ -172,7 +172,7 @@ def server_of(driver: str) -> str:
 
 def rotating(server: EmbeddedPostgres | MariaDB) -> Rotating:
     if isinstance(server, EmbeddedPostgres):
-        place = {"host": HOST, "port": server.port, "dbname": server.database, "engine": "postgres"}
+        place: dict[str, Any] = {"host": HOST, "port": server.port, "dbname": server.database, "engine": "postgres"}
         return Rotating(server.create_role, server.set_password, **place)
     return Rotating(server.create_user, server.set_password, host=HOST, port=server.port, engine="mariadb")
 
@@ -230,7 +230,7 @@ def trials(
     """All trials at once: they mostly wait."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     wanted = {item.callspec.params.get("driver") for item in items}
-    servers = {POSTGRES: postgres, MARIADB: mariadb}
+    servers: dict[str, EmbeddedPostgres | MariaDB] = {POSTGRES: postgres, MARIADB: mariadb}
     with ThreadPoolExecutor() as executor:
         yield {
             driver: executor.submit(trial, driver, servers[server_of(driver)]) for driver in DRIVERS if driver in wanted

@@ -43,6 +43,9 @@ def is_due(cache: SecretCache, secret_id: str, stamp: Stamp) -> bool:
 
 
 def _current(cache: SecretCache, secret_id: str) -> str | None:
+    held = cache._held(secret_id)  # noqa: SLF001 - without a lock, and counts as a read: the secret is in use
+    if held is not None:
+        return held.version_id
     try:
         return cache._held_version(secret_id)  # noqa: SLF001
     except CacheClosedError:
