@@ -247,7 +247,8 @@ def test_a_private_address_behind_a_proxy_is_warned_of() -> None:
         proxy="http://proxy:3128",
         latency_seconds=0.01,
     )
-    found = findings_of(sights(private, RegionSight(region=TOKYO, latency_seconds=0.01)))
+    tokyo = RegionSight(region=TOKYO, addresses=(PRIVATE,), address_kind="private", latency_seconds=0.01)
+    found = findings_of(sights(private, tokyo))
     assert [(one.code, one.mend) for one in found] == [("proxy", f"export NO_PROXY={HOST.format(OSAKA)}")]
 
 
