@@ -356,8 +356,8 @@ def test_flask_sqlalchemy_in_one_line_answers_through_rotations(
             SQLALCHEMY_ENGINE_OPTIONS={"connect_args": current, **anew},
         )
         with (
-            Load(lambda: answers(ours, account.user)) as load,
-            Load(lambda: answers(stock, account.user), workers=2) as control,
+            Load(lambda: answers(ours, account.user), workers=2) as load,
+            Load(lambda: answers(stock, account.user), workers=1) as control,
         ):
             for kind in (WHOLE, HALF_FAILED):
                 account.rotate(kind, load, control)

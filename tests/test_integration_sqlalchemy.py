@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -139,10 +140,12 @@ class Report:
 
 
 @contextmanager
-def pool(driver: str, account: Rotating, *, stock: bool) -> Iterator[SyncPool | AsyncPool]:
+def pool(driver: str, account: Rotating, *, stock: bool, **options: Any) -> Iterator[SyncPool | AsyncPool]:
     name, is_async = DRIVERS[driver]
-    options: dict[str, Any] = {"pool_size": KEPT, "max_overflow": 10, "pool_timeout": PATIENCE}
-    url = f"{name}://"
+    options |= {"pool_size": KEPT, "max_overflow": 10, "pool_timeout": PATIENCE}
+    url, timeout = f"{name}://", options.get("secretcache_timeout", 10.0)
+    if driver in BY_ATTACH:
+        options.pop("secretcache_timeout", None)
     if stock:
         url = str(URL.create(name, host=HOST, port=account.fields["port"], database=account.fields.get("dbname")))
     elif driver not in BY_ATTACH:
@@ -151,7 +154,7 @@ def pool(driver: str, account: Rotating, *, stock: bool) -> Iterator[SyncPool | 
     if stock:
         event.listen(getattr(engine, "sync_engine", engine), "do_connect", partial(with_current, account))
     elif driver in BY_ATTACH:
-        attach(engine, account.cache, account.secret_id)
+        attach(engine, account.cache, account.secret_id, timeout=timeout)
     query, _ = SESSION[server_of(driver)]
     made = AsyncPool(engine, query) if isinstance(engine, AsyncEngine) else SyncPool(engine, query)
     try:
@@ -415,6 +418,30 @@ def test_refused_whatever_the_version_the_driver_s_own_error_comes_through(
     if driver == "psycopg2":  # whose error tells nothing of itself, in a language other than English
         assert cast("Any", caught.value.orig).secretcache_asked_for_password
     assert not any(password in f"{caught.value} {tried}" for password in account.passwords.values())
+
+
+@pytest.mark.parametrize("driver", [driver for driver in DRIVERS if driver != "mysqlclient"])
+def test_no_frame_of_a_failed_login_holds_the_password(
+    driver: str, postgres: EmbeddedPostgres, mariadb: MariaDB
+) -> None:
+    server: EmbeddedPostgres | MariaDB = postgres if server_of(driver) == POSTGRES else mariadb
+    with rotating(server) as account:
+        account.change_password(account._new())
+        with pool(driver, account, stock=False, secretcache_timeout=0.5) as ours, pytest.raises(Exception) as caught:
+            ours.checkout()
+    shown = "".join(everything_about(caught.value, beside=__file__))
+    assert "refused" in shown  # what was tried is told
+    assert account.passwords[account.version] not in shown
+
+
+def everything_about(error: BaseException, beside: str) -> Iterator[str]:
+    """What a report of an error with the locals of its frames would show, the test's own frames aside."""
+    yield f"{error!r} {error.args} {vars(error).get('secretcache_tried')}"
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename != beside:
+            yield repr(frame.f_locals)
+    for other in {error.__cause__, error.__context__, getattr(error, "orig", None)} - {None}:
+        yield from everything_about(cast("BaseException", other), beside)
 
 
 def test_another_error_is_not_taken_for_a_refused_password(account: Rotating, make: Callable[..., Engine]) -> None:
