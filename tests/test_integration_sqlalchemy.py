@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import itertools
+import sys
 import threading
 import time
 import traceback
@@ -23,7 +24,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from rotation_load import HALF_FAILED, KINDS, PATIENCE, Load, Rotating
+from rotation_load import HALF_FAILED, PATIENCE, WHOLE, Load, Rotating
 from secretcache import ConfigurationError, SecretFormatError, set_default_cache
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
@@ -208,7 +209,7 @@ def trial(driver: str, server: EmbeddedPostgres | MariaDB) -> Report:
             Load(Use(ours), workers=3) as load,
             Load(Use(stock), workers=1) as control,
         ):
-            for kind in KINDS:
+            for kind in (WHOLE, HALF_FAILED):
                 account.rotate(kind, load, control)
         undisturbed = ours.session(held) == session
         old = sessions(server, account.user)
@@ -360,7 +361,7 @@ def test_one_that_bridged_the_window_stays_when_awscurrent_moves_to_its_version(
     bridges = account.bridges()
     window = Load(lambda: None, workers=1)
     window.went_on = lambda uses=2: sessions_in_turn.append(session_of(engine))  # type: ignore[method-assign]
-    account.rotate("whole", window)  # looked at in the window, while the replica lags, and after it
+    account.rotate(WHOLE, window)  # looked at in the window, while the replica lags, and after it
     assert bridges == ["AWSPENDING"]
     assert len(set(sessions_in_turn)) == 1
 
@@ -388,6 +389,8 @@ def test_a_connection_from_before_attach_is_replaced(account: Rotating, postgres
 def test_an_engine_with_a_creator_is_refused(account: Rotating, postgres: EmbeddedPostgres) -> None:
     with pytest.raises(ConfigurationError, match="creator and the plugin"):
         create_engine("postgresql+psycopg://", plugins=["secretcache"], secretcache="x", creator=lambda: None)
+    with pytest.raises(ConfigurationError, match="creator and the plugin"):
+        create_async_engine("postgresql+asyncpg://?plugin=secretcache&secretcache=x", async_creator=lambda: None)
     creator = partial(postgres.connect, account.user, account.passwords[account.version])
     engine = create_engine("postgresql+psycopg://", creator=creator)
     attach(engine, account.cache, account.secret_id)
@@ -496,3 +499,10 @@ def test_a_settings_file_gives_numbers_as_text(account: Rotating) -> None:
     engine = sqlalchemy.engine_from_config(settings, secretcache=account.secret_id)
     assert user_of(engine) == account.user
     engine.dispose()
+
+
+def test_without_sqlalchemy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "secretcache.integrations.sqlalchemy")
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(ImportError, match=r"secretcache\[sqlalchemy\]"):
+        importlib.import_module("secretcache.integrations.sqlalchemy")
