@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -139,6 +139,17 @@ class Report:
     held_is_gone: bool
     """Whether the held one was replaced at its own next checkout."""
 
+    def problems(self) -> list[str]:
+        wanted = {
+            f"the application saw {self.errors}": not self.errors,
+            "the load does not bite": bool(self.stock_errors),
+            f"bridged were {set(self.bridges)}": {"AWSPENDING", "AWSPREVIOUS"} <= set(self.bridges),
+            "the held connection was disturbed": self.undisturbed,
+            f"of the overtaken {self.overtaken} are left, {self.held} is held": self.overtaken == {self.held},
+            "the held one was not replaced": self.held_is_gone,
+        }
+        return [problem for problem, right in wanted.items() if not right]
+
 
 @contextmanager
 def pool(driver: str, account: Rotating, *, stock: bool, **options: Any) -> Iterator[SyncPool | AsyncPool]:
@@ -228,35 +239,16 @@ def check_out_all(pool: SyncPool | AsyncPool, number: int) -> None:
         pool.release(connection)
 
 
-@pytest.fixture(scope="module")
-def trials(
-    request: pytest.FixtureRequest, postgres: EmbeddedPostgres, mariadb: MariaDB
-) -> Iterator[dict[str, Future[Report]]]:
-    """All trials at once: they mostly wait."""
-    items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    wanted = {
-        item.callspec.params.get("driver") for item in items if item.function is test_rotation_after_rotation_under_load
-    }
-    if importlib.util.find_spec("MySQLdb") is None:
-        wanted.discard("mysqlclient")
-    servers: dict[str, EmbeddedPostgres | MariaDB] = {POSTGRES: postgres, MARIADB: mariadb}
-    with ThreadPoolExecutor() as executor:
-        yield {
-            driver: executor.submit(trial, driver, servers[server_of(driver)]) for driver in DRIVERS if driver in wanted
-        }
-
-
-@pytest.mark.parametrize("driver", DRIVERS)
-def test_rotation_after_rotation_under_load(driver: str, trials: dict[str, Future[Report]]) -> None:
-    if driver == "mysqlclient":
+@pytest.mark.parametrize("database", [POSTGRES, MARIADB])
+def test_rotation_after_rotation_under_load(database: str, request: pytest.FixtureRequest) -> None:
+    """All drivers of a database at once: they mostly wait."""
+    server: EmbeddedPostgres | MariaDB = request.getfixturevalue(database)
+    if database == MARIADB:
         need("MySQLdb")
-    report = trials[driver].result()
-    assert report.errors == []
-    assert report.stock_errors, "the load does not bite"
-    assert {"AWSPENDING", "AWSPREVIOUS"} <= set(report.bridges)
-    assert report.undisturbed
-    assert report.overtaken == {report.held}
-    assert report.held_is_gone
+    drivers = [driver for driver in DRIVERS if server_of(driver) == database]
+    with ThreadPoolExecutor(len(drivers)) as executor:
+        reports = dict(zip(drivers, executor.map(partial(trial, server=server), drivers), strict=True))
+    assert {driver: problems for driver, report in reports.items() if (problems := report.problems())} == {}
 
 
 @pytest.fixture
