@@ -147,12 +147,11 @@ def test_one_in_use_is_closed_when_it_comes_back(postgres: EmbeddedPostgres, mon
 
     async def hold(account: Rotating) -> None:
         async with make(account) as pool:
-            held = await pool.acquire()
-            await asyncio.to_thread(account.rotate)
-            await asyncio.wait_for(expired.wait(), 30)
-            assert await held.fetchval("SELECT 1") == 1
-            size = pool.get_size()
-            await pool.release(held)
+            async with pool.acquire() as held:
+                await asyncio.to_thread(account.rotate)
+                await asyncio.wait_for(expired.wait(), 30)
+                assert await held.fetchval("SELECT 1") == 1
+                size = pool.get_size()
             assert pool.get_size() == size - 1
 
     with of_postgres(postgres) as account:
