@@ -29,7 +29,10 @@ class Stamp:
 
 
 def stamp_of(cache: SecretCache, secret_id: str, secret: Secret) -> Stamp:
-    """The stamp of a connection that has just logged in with `secret`."""
+    """The stamp of a connection that is about to log in with `secret`.
+
+    Taken before the login: if AWSCURRENT moves during it, the connection is due.
+    """
     return Stamp(secret.version_id, _current(cache, secret_id))
 
 
@@ -43,6 +46,9 @@ def is_due(cache: SecretCache, secret_id: str, stamp: Stamp) -> bool:
 
 
 def _current(cache: SecretCache, secret_id: str) -> str | None:
+    held = cache._held(secret_id)  # noqa: SLF001 - without a lock, and counts as a read: the secret is in use
+    if held is not None:
+        return held.version_id
     try:
         return cache._held_version(secret_id)  # noqa: SLF001
     except CacheClosedError:
