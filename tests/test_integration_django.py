@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import django
 import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -334,8 +335,10 @@ assert _default._cache is None and "botocore" not in sys.modules
 
 def test_check_needs_no_aws(tmp_path: Path) -> None:
     need("MySQLdb")
-    pooled = {**POSTGRES, **POOL, "SECRET": "prod/db"}
-    env = site_environment(None, default=pooled, other={**MYSQL, "SECRET": "prod/other"})
+    aliases = {"default": {**POSTGRES, **POOL, "SECRET": "prod/db"}, "other": {**MYSQL, "SECRET": "prod/other"}}
+    if django.VERSION >= (6,):  # its own MySQL backend asks the server too
+        del aliases["other"]
+    env = site_environment(None, **aliases)
     assert "no issues" in run_python("-c", CHECK, env=env, cwd=tmp_path)
 
 
