@@ -25,6 +25,8 @@ from secretcache import SecretUnavailableError, set_default_cache
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
+from secretcache.integrations._credentials import Credentials
+from secretcache.integrations.django._backend import completed
 from servers import MariaDB, need, need_program
 from support import OSAKA, REGIONS, failure
 
@@ -196,7 +198,30 @@ def test_a_pool_replaces_what_is_idle_at_its_next_use_and_what_is_in_use_when_it
         other.close()
 
 
-def test_a_pool_takes_connections_of_a_class_that_logs_in(make: Make) -> None:
+def test_a_pool_may_be_one_of_djangos_own_size(make: Make) -> None:
+    account = make("postgres")
+    with databases(site={**POSTGRES, "OPTIONS": {"pool": True}, "SECRET": account.secret_id}) as connections:
+        assert run(connections["site"]) == (1,)
+
+
+def test_a_rotation_is_noticed_while_connections_live_and_nobody_logs_in(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, hooked = make("postgres"), list[str]()
+    add = account.cache.add_rotation_hook
+    monkeypatch.setattr(account.cache, "add_rotation_hook", lambda *told: (hooked.append(told[0]), add(*told)))
+    with databases(site={**POSTGRES, "SECRET": account.secret_id}) as connections:
+        assert run(connections["site"]) == run(connections["site"]) == (1,)
+    assert hooked == [account.secret_id]
+
+
+def test_a_socket_in_the_settings_is_not_overridden_by_the_secrets_host() -> None:
+    known = Credentials(engine=None, host="db", port=None, dbname=None, username="app", password="pw")
+    assert completed({"unix_socket": "/run/db"}, known) == {"unix_socket": "/run/db", "user": "app", "password": "pw"}
+    assert completed({"user": "me"}, known) == {"user": "me", "host": "db", "password": "pw"}
+
+
+def test_a_pool_takes_connections_of_a_class_that_logs_in() -> None:
     mine = {"OPTIONS": {"pool": {"connection_class": psycopg.Connection}}}
     with databases(pooled={**POSTGRES, **mine, "SECRET": "prod/db"}) as connections:
         with pytest.raises(ImproperlyConfigured, match=r"must be a subclass of .*PooledConnection"):
@@ -335,7 +360,10 @@ assert _default._cache is None and "botocore" not in sys.modules
 
 def test_check_needs_no_aws(tmp_path: Path) -> None:
     need("MySQLdb")
-    aliases = {"default": {**POSTGRES, **POOL, "SECRET": "prod/db"}, "other": {**MYSQL, "SECRET": "prod/other"}}
+    aliases: dict[str, dict[str, Any]] = {
+        "default": {**POSTGRES, **POOL, "SECRET": "prod/db"},
+        "other": {**MYSQL, "SECRET": "prod/other"},
+    }
     if django.VERSION >= (6,):  # its own MySQL backend asks the server too
         del aliases["other"]
     env = site_environment(None, **aliases)
