@@ -209,7 +209,12 @@ def test_a_rotation_is_noticed_while_connections_live_and_nobody_logs_in(
 ) -> None:
     account, hooked = make("postgres"), list[str]()
     add = account.cache.add_rotation_hook
-    monkeypatch.setattr(account.cache, "add_rotation_hook", lambda *told: (hooked.append(told[0]), add(*told)))
+
+    def told(secret_id: str, hook: Any) -> Any:
+        hooked.append(secret_id)
+        return add(secret_id, hook)
+
+    monkeypatch.setattr(account.cache, "add_rotation_hook", told)
     with databases(site={**POSTGRES, "SECRET": account.secret_id}) as connections:
         assert run(connections["site"]) == run(connections["site"]) == (1,)
     assert hooked == [account.secret_id]
@@ -368,6 +373,33 @@ def test_check_needs_no_aws(tmp_path: Path) -> None:
         del aliases["other"]
     env = site_environment(None, **aliases)
     assert "no issues" in run_python("-c", CHECK, env=env, cwd=tmp_path)
+
+
+PSYCOPG2 = """
+import sys
+sys.modules["psycopg"] = None
+import django
+django.setup()
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT 1")
+print([kind.__module__ for kind in type(connection.connection).__mro__])
+connection.close()
+from secretcache import default_cache
+default_cache().close()
+"""
+
+
+def test_psycopg2_where_there_is_no_newer_driver(
+    manager: EmbeddedSecretsManager, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    need("psycopg2")
+    account = Account(manager, postgres, postgres.create_role)
+    account.open_window()
+    alias = account.alias("postgresql", NAME="postgres", SECRET_BRIDGE={"timeout": 60.0})
+    env = site_environment(manager, default=alias) | {"SECRETCACHE_TIMEOUT": "60"}
+    assert "psycopg2.extensions" in run_python("-c", PSYCOPG2, env=env, cwd=tmp_path)
+    assert postgres.refused_logins(account.user) > 0
 
 
 def test_mysqls_own_programs_copy_a_test_database_while_awscurrent_is_wrong(make: Make, mariadb: MariaDB) -> None:
