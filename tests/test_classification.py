@@ -327,6 +327,24 @@ def test_an_answer_without_a_code_is_not_the_services(code: str) -> None:
     assert "canary" not in f"{failure!r} {failure.cause} {failure.cause.response} {failure.cause.args}"
 
 
+def test_what_is_left_of_such_an_answer_is_its_status_and_operation() -> None:
+    failure = judge(answer("503", message="<html>canary</html>", retry_after="7"))
+    assert isinstance(failure.cause, errors.ClientError)
+    assert failure.cause.operation_name == "GetSecretValue"
+    assert failure.cause.response["Error"] == {"Code": "503", "Message": ""}
+    assert failure.cause.response["ResponseMetadata"] == {"HTTPStatusCode": 400, "HTTPHeaders": {"retry-after": "7"}}
+    assert failure.code == "503"
+    assert judge(answer("")).code == "NoErrorCode"
+
+
+@pytest.mark.parametrize("code", ["503", "ThrottlingException", "Throttling", "AccessDeniedException"])
+def test_an_answer_without_metadata_is_judged_all_the_same(code: str) -> None:
+    bare: Any = {"Error": {"Code": code}}
+    failure = judge(errors.ClientError(bare, "GetSecretValue"))
+    assert (failure.code, failure.message, failure.retry_after) == (code, "", 0.0)
+    assert judge(errors.ClientError({}, "GetSecretValue")).code == "NoErrorCode"
+
+
 def test_a_code_nobody_knows_is_a_region_fault_and_an_answer() -> None:
     failure = judge(answer("SomethingNew"))
     assert (failure.fault, failure.answered) == (Fault.REGION, True)
