@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 if TYPE_CHECKING:
     import typer
 
+    from secretcache._demo.acts import Act
+
 __all__ = ["main"]
 
 _USAGE = 2
@@ -48,19 +50,31 @@ def _add_root(app: "typer.Typer") -> None:
 def _add_demo(app: "typer.Typer") -> None:
     import typer  # noqa: PLC0415
 
-    seconds = typer.Option(callback=_check_seconds, help="How long each of the three phases lasts.")
+    from secretcache._demo.acts import Act  # noqa: PLC0415
+
+    seconds = typer.Option(callback=_check_seconds, help="How long each of the three phases of the outage lasts.")
     readers = typer.Option(callback=_check_threads, help="How many threads read warm secrets.")
 
-    @app.command(help="A region goes silent and comes back under load, on an embedded Secrets Manager.")
-    def demo(*, seconds_per_phase: Annotated[float, seconds] = 8.5, threads: Annotated[int, readers] = 4) -> None:
-        raise typer.Exit(_run_demo(seconds_per_phase, threads))
+    acts = typer.Option(help="What is to be seen.")
+
+    @app.command(
+        help="A region goes silent and comes back under load, then a password rotates under logins: on an embedded "
+        "Secrets Manager and an embedded PostgreSQL."
+    )
+    def demo(
+        *,
+        seconds_per_phase: Annotated[float, seconds] = 8.5,
+        threads: Annotated[int, readers] = 4,
+        act: Annotated[Act, acts] = Act.BOTH,
+    ) -> None:
+        raise typer.Exit(_run_demo(seconds_per_phase, threads, act))
 
 
-def _run_demo(seconds_per_phase: float, threads: int) -> int:
+def _run_demo(seconds_per_phase: float, threads: int, act: "Act") -> int:
     try:
-        from secretcache._demo.scenario import run  # noqa: PLC0415 - imports botocore and rich
+        from secretcache._demo.play import run  # noqa: PLC0415 - imports botocore and rich
 
-        return run(threads=threads, seconds_per_phase=seconds_per_phase)
+        return run(threads=threads, seconds_per_phase=seconds_per_phase, act=act)
     except ImportError as error:
         return _advise(str(error))
     except KeyboardInterrupt:

@@ -45,6 +45,7 @@ class Secret:
         "__weakref__",
         "_arn",
         "_lifetime",
+        "_moved",
         "_parsed",
         "_value",
         "created_date",
@@ -61,6 +62,8 @@ class Secret:
     region: str
     created_date: datetime | None
     _arn: str
+    _moved: bool
+    """Whether that is the ARN in another region than the one that answered."""
     _value: str | bytes
     requested_at: float
     _lifetime: Lifetime
@@ -82,6 +85,7 @@ class Secret:
         put = super().__setattr__
         put("_value", value)
         put("_arn", arn)
+        put("_moved", False)  # noqa: FBT003
         put("name", name)
         put("version_id", version_id)
         put("version_stages", version_stages)
@@ -94,13 +98,16 @@ class Secret:
     @property
     def arn(self) -> str:
         """The secret's ARN in the region that answered."""
-        arn, partition, service, region, rest = self._arn.split(":", 4)
-        return self._arn if region == self.region else f"{arn}:{partition}:{service}:{self.region}:{rest}"
+        if not self._moved:
+            return self._arn
+        arn, partition, service, _, rest = self._arn.split(":", 4)
+        return f"{arn}:{partition}:{service}:{self.region}:{rest}"
 
     def keep_arn(self, same: str) -> str:
         """Holds this text, the same ARN in any region, in place of its own: a second one would be a copy."""
         if same == self._arn:
             return self._arn
+        super().__setattr__("_moved", True)  # first: no reader may take the other region's for its own
         super().__setattr__("_arn", same)
         return same
 
