@@ -334,6 +334,10 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     assert mine.record is not entry.record
     assert (child.hot, child.pins, len(child)) == ({"a": mine}, parent.pins, 1)
     assert mine.secret is entry.secret
+    assert child.entries() == [mine]
+    remembered = child.lineage_of(SecretId("a"))
+    assert remembered is not None
+    assert (remembered.current, remembered.previous) == ("v2", "v1")
     assert mine.serve_until == entry.refresh_at < entry.serve_until, "nobody refreshes ahead in the child yet"
     assert child.find(by_name("b")) is None
     assert child.floor(SecretId("nobody")) == 4
