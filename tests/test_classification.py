@@ -345,6 +345,20 @@ def test_an_answer_without_metadata_is_judged_all_the_same(code: str) -> None:
     assert judge(errors.ClientError({}, "GetSecretValue")).code == "NoErrorCode"
 
 
+@pytest.mark.parametrize(
+    ("failed", "sent", "fault"),
+    [
+        ("http://sm.internal:80/", "http://sm.internal/", Fault.REGION),
+        ("http://sm.internal/", "http://sm.internal:80/", Fault.REGION),
+        ("https://sm.internal:443/", "https://sm.internal/", Fault.REGION),
+        ("https://sm.internal/", "http://sm.internal/", Fault.IDENTITY),
+        ("http://sm.internal:4566/", "http://sm.internal:4567/", Fault.IDENTITY),
+    ],
+)
+def test_a_host_is_the_same_with_its_default_port_spelled_out(failed: str, sent: str, fault: Fault) -> None:
+    assert judge(errors.EndpointConnectionError(endpoint_url=failed, error="x"), endpoint=sent).fault is fault
+
+
 def test_a_code_nobody_knows_is_a_region_fault_and_an_answer() -> None:
     failure = judge(answer("SomethingNew"))
     assert (failure.fault, failure.answered) == (Fault.REGION, True)

@@ -131,6 +131,8 @@ def test_an_arn_read_first_is_found_by_name_once_the_account_is_known() -> None:
     assert held.find(by_name("a")) is None
     put(held, "b", 2)
     assert held.find(by_name("a")) is first
+    held.put(by_arn(arn(TOKYO, "c")), secret("c"), 3, 0.0)
+    assert held.find(by_name("c-AbCdEf")) is None, "a name may look like one with a suffix"
 
 
 def test_a_secret_made_again_takes_the_name_and_the_old_one_is_gone() -> None:
@@ -433,6 +435,10 @@ def test_a_lagging_answer_is_asked_again_after_1_2_and_4_seconds() -> None:
     assert entry.serve_until == 2001.0
     policy.recheck(entry, 2099.0, 1)
     assert entry.serve_until == entry.dead_at
+    long = Freshness(TTL, 86_400.0, True, TAKEOVER, lambda: 0.5)  # noqa: FBT003
+    long.renew(entry)
+    long.recheck(entry, 2000.0, 4)
+    assert entry.dead_at == 1000 + TTL + 86_400, "no region has refused it"
 
 
 def test_lending_never_shortens_and_never_outlives_the_value() -> None:
