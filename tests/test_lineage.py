@@ -241,10 +241,13 @@ class Play:
         self.read(how)
 
     def read(self, how: str = "refresh") -> None:
-        read = partial(getattr(self.cache, how), NAME)
+        before = len(self.table.moves)
         # The regions that this read had not asked yet may have gone meanwhile.
         with contextlib.suppress(SecretUnavailableError):
-            self.see(read())
+            secret: Secret = getattr(self.cache, how)(NAME)
+            overtaken = {old for old, _ in self.table.moves[before:]}  # while this read was under way
+            if secret.version_id == self.table.held or secret.version_id not in overtaken:
+                self.see(secret)
         if self.prompt:
             self.runtime.work()
         self.see(self.cache.get(NAME))
