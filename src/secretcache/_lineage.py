@@ -84,6 +84,9 @@ class Lineage:
 
     def move(self, version: str, ticket: int, sent: int, requested_at: float, *, sure: bool = True) -> None:
         """Makes another version the current one. Not sure: the one before may yet turn out to be the newer."""
+        if version in self.superseded:
+            # Who showed it when it was current before is not known to have come this far: what it shows next is older.
+            self.shown = {region: one for region, one in self.shown.items() if one[0] != version}
         kept = tuple(one for one in self.superseded if one not in (version, self.current))
         self.superseded = (*kept, *((self.current,) if sure else ()))[-_LONGEST:]
         self.current, self.confirmed_at = version, requested_at
