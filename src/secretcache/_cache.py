@@ -18,6 +18,7 @@ from secretcache._errors import ConfigurationError, SecretNotFoundError
 from secretcache._events import Handle
 from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._freshness import Retry
+from secretcache._hits import HitClock
 from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._rotations import PREVIOUS
@@ -143,8 +144,9 @@ class SecretCache:
         self._given_runtime, self._given_transport = _runtime, _transport
         self._wrap = _wrap or _as_it_is
         self._runtime: Runtime = _runtime or SystemRuntime()
-        self._now = self._runtime.now
-        self._written = Written(self._now)
+        self._clock = HitClock(self._runtime.now)
+        self._now = self._clock.now
+        self._written = Written(self._runtime.now)
         self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
         watch(self)
@@ -197,6 +199,7 @@ class SecretCache:
             if now < entry.serve_until:
                 entry.last_read = now
                 return entry.secret
+            self._clock.late()
             return self._read(_Ask(secret_id, secret_id, None, None, timeout))
         return self._get_version(secret_id, version_stage, version_id, timeout)
 
@@ -437,8 +440,8 @@ class SecretCache:
         return get_secret_value(self, params)
 
     def stats(self) -> CacheStats:
-        """What is held and what was asked, at this moment."""
-        return self._current().stats()
+        """What is held, what was read and what was asked, at this moment, and what it cost."""
+        return self._current().stats(self._clock.hits)
 
     def region_health(self) -> Mapping[str, RegionHealth]:
         """The condition of each listed region at this moment, in the order they are listed."""
@@ -493,8 +496,11 @@ class SecretCache:
             entry = self._hot.get(key)
         except TypeError:  # an id that is no text: refused by name where it is read
             return None
+        if entry is None:
+            return None
         now = self._now()
-        if entry is None or now >= entry.serve_until:
+        if now >= entry.serve_until:
+            self._clock.late()
             return None
         entry.last_read = now
         return entry.secret
@@ -589,7 +595,7 @@ class SecretCache:
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
         seconds = check_duration("timeout", timeout, positive=True)
         wanted = {text: Query(parse_secret_id(text, self._settings.regions)) for text in secret_ids}
-        return Prefetch(self._current(), wanted, self._now() + seconds, self._now, wake)
+        return Prefetch(self._current(), wanted, self._runtime.now() + seconds, self._runtime.now, wake)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._settings.timeout if timeout is None else check_duration("timeout", timeout, positive=True)
@@ -624,7 +630,8 @@ class SecretCache:
 
     def _begin_anew(self, *, with_values: bool) -> None:
         self._runtime = self._given_runtime or SystemRuntime()
-        self._now = self._runtime.now
+        self._clock = HitClock(self._runtime.now)
+        self._now = self._clock.now
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import cachetools
 
 from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError
-from secretcache._events import Bulletin
+from secretcache._events import Bulletin, Event
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
 from secretcache._ids import CURRENT, Query, SecretId
@@ -73,6 +74,7 @@ class Engine:
         self.pid = os.getpid()
         self._paused: set[Callable[[], None]] = set()
         self._waits = 0
+        self._reads: Counter[str] = Counter()
         self._look_at = float("-inf")
         """When the background thread will look next; it has not looked yet, and will when it is started."""
         self.closed = False
@@ -101,11 +103,11 @@ class Engine:
             now = self._runtime.now()
             entry = self.store.find(query)
             if entry is not None and now < entry.serve_until and not forced:
-                return self._hit(key, entry, now)
+                return self._fresh(key, entry, now)
             is_known = entry is not None and newer_than not in (None, entry.secret.version_id) and now < entry.dead_at
             # Of another stage what is held says nothing: only AWSCURRENT's moves are followed.
             if entry is not None and is_known and query.stage == CURRENT:
-                return self._hit(key, entry, now)
+                return self._fresh(key, entry, now)
             asked = self._canonical(query)
             if forced:
                 self._forget_refusal(asked)
@@ -116,13 +118,15 @@ class Engine:
                 self._probe_beside(asked, now, act)
                 joined = self._join(entry, asked, now, timeout, forced=forced, newer_than=newer_than)
                 if joined is None and entry is not None:
-                    return self._hit(key, entry, now)
+                    return self._stand_in(key, entry, now)
                 if joined is not None:
                     waiter = Waiter(key, query, *joined, wake, forced, patient=newer_than is not None)
                     waiter.flight.join(wake)
                     self._waits += 1
                     self._loads.advance(waiter.flight, now, act)
                     return waiter
+            else:
+                self._reads[refusal.fault.name.lower()] += 1
         raise error_for(query, refusal or Verdict(Fault.REGION, ()), now, self._transport.host)
 
     def look(self, waiter: Waiter) -> float | None:
@@ -151,9 +155,12 @@ class Engine:
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
                 ):  # nobody else need wait so long
                     self._freshness.lend(entry, flight.route.deadline)
-                return self._hit(waiter.key, entry, now)
+                serve = self._fresh if arrived else self._stand_in
+                return serve(waiter.key, entry, now)
             if flight.secret is not None and is_of(waiter.query, flight.secret):  # not held, or evicted since
+                self._reads["fresh"] += 1
                 return flight.secret
+            self._reads[_outcome_of(flight)] += 1
         if flight.secret is not None:
             raise made_again(waiter.query, flight.secret)
         raise self.error(waiter.query, flight)
@@ -251,11 +258,21 @@ class Engine:
             entry = self.store.find(query)
             return entry.secret if entry is not None and self._runtime.now() < entry.serve_until else None
 
-    def stats(self) -> CacheStats:
-        """The counts at this moment."""
+    def stats(self, hits: int = 0) -> CacheStats:
+        """The counts at this moment. `hits`: those that never came here."""
         with self._decide():
-            regions = MappingProxyType(self._loads.stats())
-            return CacheStats(len(self.store), self._waits, self.store.evictions, regions)
+            return CacheStats(
+                len(self.store),
+                self._waits,
+                self.store.evictions,
+                MappingProxyType(self._loads.stats()),
+                MappingProxyType({"hit": hits, **self._reads}),
+                MappingProxyType(self._ages()),
+            )
+
+    def _ages(self) -> dict[str, float]:
+        current = (entry for entry in self.store.entries() if entry.is_current)
+        return {one.secret.name: max(0.0, one.last_read - one.secret.requested_at) for one in current}
 
     def health(self) -> Mapping[str, RegionHealth]:
         """The condition of each region at this moment."""
@@ -401,6 +418,33 @@ class Engine:
         entry.last_read = now
         return entry.secret
 
+    def _fresh(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
+        self._reads["fresh"] += 1
+        return self._hit(key, entry, now)
+
+    def _stand_in(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
+        """An old value for a reader who has asked for a new one."""
+        stale = now >= self._freshness.stale_at(entry)
+        self._reads["stale" if stale else "fresh"] += 1
+        if stale:
+            self._tell_stale(entry, now)
+        return self._hit(key, entry, now)
+
+    def _tell_stale(self, entry: Entry, now: float) -> None:
+        if not entry.stands_in:
+            entry.stands_in = True
+            age = now - entry.secret.requested_at
+            self._tell(entry, "served", age, f"no region answers; a value {age:.0f} s old stands in")
+
+    def _tell_fresh_again(self, entry: Entry, now: float) -> None:
+        if entry.stands_in and not entry.failures:
+            entry.stands_in = False
+            self._tell(entry, "over", now - entry.secret.requested_at, "a region has answered again")
+
+    def _tell(self, entry: Entry, outcome: str, age: float, detail: str) -> None:
+        event = Event("stale", entry.secret.region, entry.secret.name, outcome, age, detail)
+        self._loads.board.events.append(event)
+
     def _canonical(self, query: Query) -> Query:
         address = self.store.address(query.secret)
         return query if address == query.secret else replace(query, secret=address)
@@ -477,7 +521,10 @@ class Engine:
         negative = self._negatives.get(query)
         if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
             return None
-        return self.store.put(query, secret, ticket, now)
+        entry = self.store.put(query, secret, ticket, now)
+        if entry is not None:
+            self._tell_fresh_again(entry, now)
+        return entry
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
         for query, secret in (flight.secrets or {}).items():
@@ -507,6 +554,8 @@ class Engine:
                 self.store.drop(entry, self._loads.ticket)
         elif entry is not None:
             self._freshness.postpone(entry, now, refused=verdict.refused)
+            if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody
+                self._tell_stale(entry, now)
             self.store.bury(now)
 
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
@@ -551,6 +600,12 @@ def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
     if engine is not None and not engine.closed:
         query = Query(engine.store.asked_as(entry.record))
         engine.learned(entry, ask_primary(engine._transport, query, region))  # noqa: SLF001
+
+
+def _outcome_of(flight: Flight) -> str:
+    """What a read was that ended without a value, as its region's failures are called."""
+    fault = Fault.MISSING if flight.secret is not None else flight.verdict.fault if flight.verdict else Fault.REGION
+    return fault.name.lower()
 
 
 def _refresh_at(entry: Entry) -> float:

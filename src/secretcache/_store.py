@@ -67,6 +67,8 @@ class Entry:
     """From then on it is not served, whatever the regions do."""
     failures: int = 0
     """How often in a row no region could answer for it."""
+    stands_in: bool = False
+    """Whether it was told that an old value is served: once an episode."""
 
     @property
     def is_current(self) -> bool:

@@ -229,7 +229,8 @@ class Board:
         before = region.breaker.state
         outcome = "answered" if failure is None else failure.fault.name.lower()
         region.tally.counts[outcome] += 1
-        self.events.append(Event("call", region=name, outcome=outcome, seconds=max(0.0, now - sent_at)))
+        operation = "BatchGetSecretValue" if query is None else "GetSecretValue"
+        self.events.append(Event("call", name, None, outcome, max(0.0, now - sent_at), operation))
         self._count(region, failure, now, permit)
         if failure is None or failure.answered:
             self._answered(region, now, sent_at)
