@@ -149,7 +149,8 @@ class Engine:
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
             arrived = entry is not None and flight.secret is not None and entry.ticket >= flight.ticket
-            stands_in = flight.secret is None and (not waiter.forced or (waiter.patient and not flight.sent))
+            not_its_turn = waiter.patient and not flight.over and not flight.sent
+            stands_in = flight.secret is None and (not waiter.forced or not_its_turn)
             if entry is not None and (arrived or (stands_in and now < entry.dead_at)):
                 if (
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
@@ -521,6 +522,7 @@ class Engine:
         negative = self._negatives.get(query)
         if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
             return None
+        self.store.bury_one(query, now)
         entry = self.store.put(query, secret, ticket, now)
         if entry is not None:
             self._tell_fresh_again(entry, now)
