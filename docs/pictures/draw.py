@@ -20,6 +20,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from rich.console import Console
 from rich.text import Text
+from typing_extensions import Self
 
 from secretcache._demo import rotation, scenario
 from secretcache._demo.postgres import EmbeddedPostgres
@@ -44,7 +45,7 @@ class Recorder:
         self.panels: dict[str, Moment] = {}
         """The last moment of each title."""
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...
