@@ -137,18 +137,20 @@ class Engine:
             over = waiter.flight.over or now >= waiter.until
             if over and not waiter.flight.over:  # who looks after it now?
                 self._wake_background(act, nudge=True)
+            if over:  # here, under the lock: who sees to a hook is settled with the answer
+                self.leave(waiter)
             return None if over else min(waiter.until, waiter.flight.wake_at)
 
     def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
-        self.rotations.hooks.run()
         flight = waiter.flight
         with self._decide(for_reader=True):
             now = self._runtime.now()
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
             arrived = entry is not None and flight.secret is not None and entry.ticket >= flight.ticket
-            stands_in = flight.secret is None and (not waiter.forced or (waiter.patient and not flight.sent))
+            not_its_turn = waiter.patient and not flight.over and not flight.sent
+            stands_in = flight.secret is None and (not waiter.forced or not_its_turn)
             if entry is not None and (arrived or (stands_in and now < entry.dead_at)):
                 if (
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
@@ -168,6 +170,11 @@ class Engine:
         """A waiter waits no longer; nothing else changes."""
         waiter.flight.leave(waiter.wake)
         self._paused.discard(waiter.wake)
+
+    def cut_off(self) -> None:
+        """A waiter that has left was cancelled or interrupted: workers call the hooks that it would have called."""
+        with self._decide() as act:
+            act.append(self.rotations.hooks.hand_over)
 
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
@@ -301,7 +308,7 @@ class Engine:
             self.closed = True
             wakes = [*self._paused, *(wake for flight in self._loads.open for wake in flight.waiters())]
             self._loads.close()
-            self.rotations.hooks.close()
+            wakes += self.rotations.hooks.close()
             self.store.clear()
             self._negatives.clear()
         for wake in wakes:
@@ -487,8 +494,10 @@ class Engine:
     ) -> None:
         self.store.outdated, self.store.sent = False, self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
-        self.rotations.arrived(secrets, now, act)
-        for waiting in self.rotations.released(self._loads.open, secrets):
+        released = self.rotations.released(self._loads.open, secrets)
+        awaited = any(one.waiters() for one in (flight, *released) if one is not None)
+        self.rotations.arrived(secrets, now, act, awaited=awaited)
+        for waiting in released:
             waiting.ticket, waiting.secrets = ticket, {waiting.query: secrets[waiting.query]}
             self._loads.advance(waiting, now, act)
         if flight is None or flight.over:
@@ -513,6 +522,7 @@ class Engine:
         negative = self._negatives.get(query)
         if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
             return None
+        self.store.bury_one(query, now)
         entry = self.store.put(query, secret, ticket, now)
         if entry is not None:
             self._tell_fresh_again(entry, now)
@@ -523,7 +533,7 @@ class Engine:
             self._negatives.pop(query, None)
             if flight.fallback is not None and self.store.find(query) is None:  # outdated, but all there is
                 self.store.put(query, secret, flight.ticket, now, last_resort=True)
-                self.rotations.arrived({query: secret}, now, act)
+                self.rotations.arrived({query: secret}, now, act, awaited=bool(flight.waiters()))
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
         if flight.verdict is not None and single:
             self._failed(flight, flight.verdict, now)

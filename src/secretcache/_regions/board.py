@@ -150,6 +150,12 @@ class Board:
         self._reloaded_at = now
         return True
 
+    def passage(self, region: str, now: float) -> tuple[bool, Permit | None]:
+        """Whether a region may be asked again with credentials loaded anew; by which permit, if its breaker is open."""
+        breaker = self._regions[region].breaker
+        permit = breaker.permit(now, last_chance=True)
+        return breaker.closed or permit is not None, permit
+
     def reloaded_since(self, moment: float | None) -> bool:
         """Whether credentials were loaded anew after that."""
         return moment is not None and moment < self._reloaded_at
