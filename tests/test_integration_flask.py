@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import flask
@@ -370,3 +372,10 @@ def test_flask_sqlalchemy_in_one_line_answers_through_rotations(
 def answers(app: flask.Flask, user: str) -> None:
     response = app.test_client().get("/")
     assert (response.status_code, response.text) == (200, user)
+
+
+def test_without_flask_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "secretcache.integrations.flask")
+    monkeypatch.setitem(sys.modules, "flask", None)
+    with pytest.raises(ImportError, match=r"secretcache\[flask\]"):
+        import_module("secretcache.integrations.flask")

@@ -3,7 +3,7 @@
     from secretcache.integrations.django.settings import redis_options, secret_keys, secret_text
 
     SECRET_KEY, SECRET_KEY_FALLBACKS = secret_keys("prod/django", "secret_key")
-    EMAIL_HOST_USER = secret_text("prod/smtp", "username")
+    EMAIL_HOST_USER = secret_text("prod/smtp", "username")  # since Django 6.1 in OPTIONS of MAILERS
     EMAIL_HOST_PASSWORD = secret_text("prod/smtp", "password")
     CACHES = {
         "default": {
