@@ -327,6 +327,38 @@ def test_an_answer_without_a_code_is_not_the_services(code: str) -> None:
     assert "canary" not in f"{failure!r} {failure.cause} {failure.cause.response} {failure.cause.args}"
 
 
+def test_what_is_left_of_such_an_answer_is_its_status_and_operation() -> None:
+    failure = judge(answer("503", message="<html>canary</html>", retry_after="7"))
+    assert isinstance(failure.cause, errors.ClientError)
+    assert failure.cause.operation_name == "GetSecretValue"
+    assert failure.cause.response["Error"] == {"Code": "503", "Message": ""}
+    assert failure.cause.response["ResponseMetadata"] == {"HTTPStatusCode": 400, "HTTPHeaders": {"retry-after": "7"}}
+    assert failure.code == "503"
+    assert judge(answer("")).code == "NoErrorCode"
+
+
+@pytest.mark.parametrize("code", ["503", "ThrottlingException", "Throttling", "AccessDeniedException"])
+def test_an_answer_without_metadata_is_judged_all_the_same(code: str) -> None:
+    bare: Any = {"Error": {"Code": code}}
+    failure = judge(errors.ClientError(bare, "GetSecretValue"))
+    assert (failure.code, failure.message, failure.retry_after) == (code, "", 0.0)
+    assert judge(errors.ClientError({}, "GetSecretValue")).code == "NoErrorCode"
+
+
+@pytest.mark.parametrize(
+    ("failed", "sent", "fault"),
+    [
+        ("http://sm.internal:80/", "http://sm.internal/", Fault.REGION),
+        ("http://sm.internal/", "http://sm.internal:80/", Fault.REGION),
+        ("https://sm.internal:443/", "https://sm.internal/", Fault.REGION),
+        ("https://sm.internal/", "http://sm.internal/", Fault.IDENTITY),
+        ("http://sm.internal:4566/", "http://sm.internal:4567/", Fault.IDENTITY),
+    ],
+)
+def test_a_host_is_the_same_with_its_default_port_spelled_out(failed: str, sent: str, fault: Fault) -> None:
+    assert judge(errors.EndpointConnectionError(endpoint_url=failed, error="x"), endpoint=sent).fault is fault
+
+
 def test_a_code_nobody_knows_is_a_region_fault_and_an_answer() -> None:
     failure = judge(answer("SomethingNew"))
     assert (failure.fault, failure.answered) == (Fault.REGION, True)

@@ -67,6 +67,8 @@ class Entry:
     """From then on it is not served, whatever the regions do."""
     failures: int = 0
     """How often in a row no region could answer for it."""
+    stands_in: bool = False
+    """Whether it was told that an old value is served: once an episode."""
 
     @property
     def is_current(self) -> bool:
@@ -231,6 +233,12 @@ class Store:
         for entry in self.entries():
             if now >= entry.dead_at:
                 self._remove(entry)
+
+    def bury_one(self, query: Query, now: float) -> None:
+        """Forgets one value if it may not be served any more: an answer that is in doubt must not bring it back."""
+        entry = self.find(query)
+        if entry is not None and now >= entry.dead_at:
+            self._remove(entry)
 
     def clear(self) -> None:
         """Forgets everything."""
