@@ -395,7 +395,7 @@ def test_an_error_that_cannot_is_kept_without_what_hangs_on_it() -> None:
     assert failure.cause is error
     assert (failure.message, str(error)) == (told, told)
     assert (error.request, error.response, error.__traceback__) == (None, None, None)
-    assert error.kwargs == {"endpoint_url": URL}
+    assert dict(error.kwargs) == {"endpoint_url": URL}
 
 
 def test_an_error_of_another_kind_gets_nothing_that_it_had_not() -> None:
