@@ -393,7 +393,7 @@ def test_an_error_that_cannot_is_kept_without_what_hangs_on_it() -> None:
     told = str(error)
     failure = judge(raised(error))
     assert failure.cause is error
-    assert (failure.message, str(error)) == (told, told)
+    assert (failure.code, failure.message, str(error)) == ("ReadTimeoutError", told, told)
     assert (error.request, error.response, error.__traceback__) == (None, None, None)
     assert dict(error.kwargs) == {"endpoint_url": URL}
 
