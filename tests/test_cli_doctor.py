@@ -238,6 +238,15 @@ def test_one_identity_host_for_all_regions_is_warned_of() -> None:
     assert "one host for all regions" in found.what
 
 
+def test_ways_that_regions_share_are_told(desk: Desk, aws: TwoRegions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RESOLVE, lambda *_: (PUBLIC,))
+    code, findings = diagnosis(desk)
+    assert (code, only(findings)["code"]) == (1, "one-address")
+    assert f"{OSAKA}, {TOKYO} are reached at one address, {PUBLIC}" in only(findings)["what"]
+    proxied = [RegionSight(region=region, proxy="http://proxy:3128", latency_seconds=0.1) for region in REGIONS]
+    assert [(one.code, one.severity) for one in findings_of(sights(*proxied))] == [("one-proxy", "note")]
+
+
 def test_a_private_address_behind_a_proxy_is_warned_of() -> None:
     private = RegionSight(
         region=OSAKA,
@@ -247,7 +256,7 @@ def test_a_private_address_behind_a_proxy_is_warned_of() -> None:
         proxy="http://proxy:3128",
         latency_seconds=0.01,
     )
-    tokyo = RegionSight(region=TOKYO, addresses=(PRIVATE,), address_kind="private", latency_seconds=0.01)
+    tokyo = RegionSight(region=TOKYO, addresses=("10.1.0.1",), address_kind="private", latency_seconds=0.01)
     found = findings_of(sights(private, tokyo))
     assert [(one.code, one.mend) for one in found] == [("proxy", f"export NO_PROXY={HOST.format(OSAKA)}")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import signal
@@ -112,6 +113,17 @@ def test_a_binary_value_is_written_byte_by_byte(manager: EmbeddedSecretsManager,
         env={**os.environ, "PYTHONPATH": ROOT, "SECRETCACHE_TIMEOUT": "30"},
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, value, b"")
+
+
+def test_a_value_is_written_whatever_the_locale(
+    desk: Desk, make: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value, written = "pässwörd → \x1b[31m", io.BytesIO()
+    name = make(value)
+    with io.TextIOWrapper(written, encoding="ascii", newline="\r\n") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        assert desk.run("get", name, "--reveal").code == 0
+        assert written.getvalue() == f"{value}\n".encode()
 
 
 def test_stages_and_versions(desk: Desk, manager: EmbeddedSecretsManager, make: Callable[[str], str]) -> None:

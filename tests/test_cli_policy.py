@@ -244,8 +244,9 @@ def test_who_is_excepted_reads_from_anywhere(desk: Desk, region: str) -> None:
     assert f"locks out ({ROTATION} excepted)" in ended.err
 
 
-def test_an_endpoint_too_few_is_told(desk: Desk) -> None:
-    ended = desk.run("policy", "prod/db", "--resource-policy", "--vpce", ENDPOINTS[OSAKA])
+@pytest.mark.parametrize("options", [(), ("--resource-policy",)])
+def test_an_endpoint_too_few_is_told(desk: Desk, options: tuple[str, ...]) -> None:
+    ended = desk.run("policy", "prod/db", *options, "--vpce", ENDPOINTS[OSAKA])
     assert "shuts a region out" in ended.err
 
 

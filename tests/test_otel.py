@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import re
 import subprocess
@@ -223,6 +224,22 @@ def test_hits_are_counted_to_the_last_one_by_many_threads() -> None:
             thread.join()
         assert cache.stats().reads == {"hit": 20_000, "fresh": 1}
         assert cache.stats().calls_saved == 20_000
+
+
+def test_reads_of_every_kind_are_counted(house: House) -> None:
+    async def read() -> None:
+        await house.cache.aget("prod/db")
+
+    house.cache.get("prod/db")
+    for _ in range(2):
+        asyncio.run(read())
+        house.cache.get("prod/db", version_stage="AWSCURRENT")
+    assert house.cache.stats().reads == {"hit": 3, "fresh": 2}, "another key of one entry is no hit at first"
+    house.runtime.advance(11)
+    asyncio.run(read())
+    house.cache.get("prod/db", version_stage="AWSCURRENT")
+    house.cache.refresh("prod/db")
+    assert house.cache.stats().reads == {"hit": 4, "fresh": 4}
 
 
 def test_a_clock_that_counts() -> None:

@@ -144,9 +144,10 @@ class SecretCache:
         self._given_runtime, self._given_transport = _runtime, _transport
         self._wrap = _wrap or _as_it_is
         self._runtime: Runtime = _runtime or SystemRuntime()
-        self._clock = HitClock(self._runtime.now)
-        self._now = self._clock.now
-        self._written = Written(self._runtime.now)
+        self._now = self._runtime.now
+        self._clock = HitClock(self._now)
+        self._hit_now = self._clock.now
+        self._written = Written(self._now)
         self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
         watch(self)
@@ -195,7 +196,7 @@ class SecretCache:
                 entry = self._hot[secret_id]
             except (KeyError, TypeError):
                 return self._read(_Ask(secret_id, secret_id, None, None, timeout))
-            now = self._now()
+            now = self._hit_now()
             if now < entry.serve_until:
                 entry.last_read = now
                 return entry.secret
@@ -498,7 +499,7 @@ class SecretCache:
             return None
         if entry is None:
             return None
-        now = self._now()
+        now = self._hit_now()
         if now >= entry.serve_until:
             self._clock.late()
             return None
@@ -595,7 +596,7 @@ class SecretCache:
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
         seconds = check_duration("timeout", timeout, positive=True)
         wanted = {text: Query(parse_secret_id(text, self._settings.regions)) for text in secret_ids}
-        return Prefetch(self._current(), wanted, self._runtime.now() + seconds, self._runtime.now, wake)
+        return Prefetch(self._current(), wanted, self._now() + seconds, self._now, wake)
 
     def _seconds(self, timeout: float | None) -> float:
         return self._settings.timeout if timeout is None else check_duration("timeout", timeout, positive=True)
@@ -630,8 +631,9 @@ class SecretCache:
 
     def _begin_anew(self, *, with_values: bool) -> None:
         self._runtime = self._given_runtime or SystemRuntime()
-        self._clock = HitClock(self._runtime.now)
-        self._now = self._clock.now
+        self._now = self._runtime.now
+        self._clock = HitClock(self._now)
+        self._hit_now = self._clock.now
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine

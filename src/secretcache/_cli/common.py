@@ -137,7 +137,7 @@ def say(line: str = "") -> None:
 
 def say_json(told: object) -> None:
     """JSON on standard output; times as ISO 8601."""
-    say(json.dumps(told, indent=2, default=str, ensure_ascii=False))
+    say(json.dumps(told, indent=2, default=str))
 
 
 def is_terminal() -> bool:

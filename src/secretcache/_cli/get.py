@@ -121,20 +121,22 @@ def _plain_value(secret: Secret, key: str | None) -> Any:
 
 def _write_value(secret: Secret, key: str | None) -> None:
     if key is None and not _is_text(secret):
-        _write_binary(secret)
+        if is_terminal():
+            raise ConfigurationError("the secret is binary: send it to a file or a pipe, or use --json for base64")
+        _write_bytes(secret.binary)
         return
     value = _plain_value(secret, key)
-    if isinstance(value, str):
-        say(value)
-    else:  # a number, a list: as it stands in the JSON
+    if not isinstance(value, str):  # a number, a list: as it stands in the JSON
         say_json(value)
+    elif is_terminal():
+        say(value)
+    else:  # whatever the locale: an error of encoding would quote the value, and a changed line end would change it
+        _write_bytes(value.encode("utf-8", "surrogatepass") + b"\n")
 
 
-def _write_binary(secret: Secret) -> None:
-    if is_terminal():
-        raise ConfigurationError("the secret is binary: send it to a file or a pipe, or use --json for base64")
+def _write_bytes(value: bytes) -> None:
     sys.stdout.flush()
-    sys.stdout.buffer.write(secret.binary)
+    sys.stdout.buffer.write(value)
     sys.stdout.buffer.flush()
 
 

@@ -221,7 +221,12 @@ def resource_policy(wanted: Wanted) -> dict[str, Any]:
 def _notes(wanted: Wanted, made: Mapping[str, Any], *, as_resource: bool) -> Iterator[str]:
     if as_resource:
         yield from _lockouts(wanted)
-    elif wanted.account == "*" and not all(secret.is_arn for secret in wanted.secrets):
+    if 0 < len(wanted.endpoints) < len(wanted.regions):
+        yield (
+            f"a VPC endpoint belongs to one region: {len(wanted.endpoints)} of them for {len(wanted.regions)} regions "
+            "shuts a region out; give --vpce once for each"
+        )
+    if not as_resource and wanted.account == "*" and not all(secret.is_arn for secret in wanted.secrets):
         yield "the account is left open (*) for secrets given by name: close it with --account"
     if len(re.sub(r"\s", "", json.dumps(made))) > _LONGEST:
         yield f"longer than the {_LONGEST} characters of a managed policy: split the secrets over several"
@@ -233,9 +238,4 @@ def _lockouts(wanted: Wanted) -> Iterator[str]:
         f"locks out ({admitted}) whoever does not come through {', '.join(wanted.endpoints)}: the rotation function, "
         "unless it runs in that VPC, and 'Retrieve secret value' in the console. Except roles with --exempt ROLE_ARN"
     )
-    if len(wanted.endpoints) < len(wanted.regions):
-        yield (
-            "the policy is replicated with its secret, and a VPC endpoint belongs to one region: "
-            f"{len(wanted.endpoints)} of them for {len(wanted.regions)} regions shuts a region out; "
-            "give --vpce once for each"
-        )
+    yield "it is replicated with its secret: one policy holds in all regions"

@@ -167,6 +167,26 @@ def _private_through_proxy(seen: Examination) -> Iterator[Finding]:
             yield _finding(sight, "proxy", what, _no_proxy(sight), WARNING)
 
 
+def _one_proxy(seen: Examination) -> Iterator[Finding]:
+    proxies = {sight.proxy for sight in seen.sights.values()}
+    if len(seen.sights) > 1 and len(proxies) == 1 and None not in proxies:
+        first = next(iter(seen.sights.values()))
+        what = f"every region is reached through the one proxy {first.proxy}: without it none can be asked"
+        yield _finding(first, "one-proxy", what, _no_proxy(first), NOTE)
+
+
+def _one_address(seen: Examination) -> Iterator[Finding]:
+    for region, sight in seen.sights.items():
+        others = [
+            other
+            for other, there in seen.sights.items()
+            if set(there.addresses) & set(sight.addresses) and sight.address_kind in {"private", "public"}
+        ]
+        if len(others) > 1 and others[0] == region and not sharers(seen, region) and not sight.proxy:
+            what = f"{', '.join(others)} are reached at one address, {sight.addresses[0]}: they may fail together"
+            yield _finding(sight, "one-address", what, _endpoint_line(region), WARNING)
+
+
 def _identity(seen: Examination) -> Iterator[Finding]:
     for sight in seen.sights.values():
         trouble = sight.identity_trouble or (
@@ -277,6 +297,8 @@ RULES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
     _pinned_identity,
     _reached_in_public,
     _private_through_proxy,
+    _one_proxy,
+    _one_address,
     _two_accounts,
     _one_region,
     _slow,

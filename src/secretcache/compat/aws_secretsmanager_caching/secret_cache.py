@@ -55,7 +55,7 @@ class SecretCache:
         )
         self._cache._warns = False  # noqa: SLF001 - the original has no close()
         self._exceptions = exceptions_of(client)
-        self._failures = Failures(retry, config.max_cache_size, self._cache._runtime.now)  # noqa: SLF001
+        self._failures = Failures(retry, config.max_cache_size, self._cache._now)  # noqa: SLF001
         self._stages: set[str] = set()
 
     def get_secret_string(self, secret_id: str, version_stage: str | None = None) -> str | None:
