@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from django.core import mail, signing
 from django.core.cache.backends.redis import RedisCache
 from django.core.exceptions import ImproperlyConfigured
@@ -163,6 +164,10 @@ def mail_settings(login: dict[str, Any]) -> dict[str, Any]:
     if HAS_MAILERS:
         return {"MAILERS": {"default": {"BACKEND": smtp, "OPTIONS": {"host": "mail.invalid", **login}}}}
     return {"EMAIL_BACKEND": smtp, "EMAIL_HOST_USER": login["username"], "EMAIL_HOST_PASSWORD": login["password"]}
+
+
+def test_a_cache_over_tls() -> None:
+    assert issubclass(redis_options("prod/redis", tls=True)["connection_class"], redis.SSLConnection)
 
 
 @pytest.mark.parametrize("location", ["redis://", "redis://127.0.0.1"])

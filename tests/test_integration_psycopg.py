@@ -22,7 +22,7 @@ from secretcache.integrations.psycopg_pool import AsyncConnectionPool, Connectio
 
 SIZE = 2  # one is held, so that each closing makes the next use wait for a login
 QUICK = {"timeout": 1.0, "max_refusals": 3}
-STOCK: dict[str, Any] = {"min_size": 1, "max_size": 2, "timeout": 0.3}
+STOCK: dict[str, Any] = {"min_size": 1, "max_size": 2, "timeout": 0.7}
 
 
 def stock_kwargs(account: Rotating) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def test_a_pool_that_cannot_log_in_says_why(postgres: EmbeddedPostgres) -> None:
             ConnectionPool(account.secret_id, cache=account.cache, min_size=1, bridge=QUICK) as pool,
             pytest.raises(psycopg_pool.PoolTimeout) as caught,
         ):
-            pool.getconn(timeout=2)
+            pool.getconn(timeout=3)
         assert isinstance(caught.value.__cause__, psycopg.OperationalError)
 
 
@@ -281,7 +281,7 @@ def test_nor_does_it_hide_why_it_is_never_full(postgres: EmbeddedPostgres) -> No
             ConnectionPool(account.secret_id, cache=account.cache, min_size=1, bridge=QUICK) as pool,
             pytest.raises(psycopg_pool.PoolTimeout) as caught,
         ):
-            pool.wait(timeout=2)
+            pool.wait(timeout=3)
         assert isinstance(caught.value.__cause__, psycopg.OperationalError)
 
 
@@ -293,7 +293,7 @@ def test_an_async_pool_that_cannot_log_in_says_why(postgres: EmbeddedPostgres) -
             options: dict[str, Any] = {"cache": account.cache, "min_size": 1, "bridge": QUICK, "open": False}
             async with AsyncConnectionPool(account.secret_id, **options) as pool:
                 with pytest.raises(psycopg_pool.PoolTimeout) as caught:
-                    await pool.wait(timeout=2)
+                    await pool.wait(timeout=3)
             return caught.value
 
         assert isinstance(asyncio.run(ask()).__cause__, psycopg.OperationalError)

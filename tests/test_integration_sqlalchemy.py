@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import itertools
 import sys
 import threading
 import time
@@ -12,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -68,10 +67,6 @@ class SyncPool:
     def release(self, connection: Connection) -> None:
         connection.close()
 
-    def drop(self, connection: Connection) -> None:
-        connection.invalidate()
-        connection.close()
-
     def dispose(self) -> None:
         self.engine.dispose()
 
@@ -102,10 +97,6 @@ class AsyncPool:
     def release(self, connection: AsyncConnection) -> None:
         self._run(connection.close())
 
-    def drop(self, connection: AsyncConnection) -> None:
-        self._run(connection.invalidate())
-        self._run(connection.close())
-
     def dispose(self) -> None:
         self._run(self.engine.dispose())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -113,16 +104,8 @@ class AsyncPool:
         self._loop.close()
 
 
-@dataclass
-class Use:
-    """One use of one connection; every third is not given back, so that logins go on all the time."""
-
-    pool: SyncPool | AsyncPool
-    numbers: Iterator[int] = field(default_factory=itertools.count)
-
-    def __call__(self) -> None:
-        connection = self.pool.checkout()
-        (self.pool.release if next(self.numbers) % 3 else self.pool.drop)(connection)
+def use(pool: SyncPool | AsyncPool) -> None:
+    pool.release(pool.checkout())
 
 
 @dataclass(frozen=True)
@@ -154,7 +137,10 @@ class Report:
 @contextmanager
 def pool(driver: str, account: Rotating, *, stock: bool, **options: Any) -> Iterator[SyncPool | AsyncPool]:
     name, is_async = DRIVERS[driver]
-    options |= {"pool_size": KEPT, "max_overflow": 10, "pool_timeout": PATIENCE}
+    if "poolclass" not in options:
+        options |= {"pool_size": KEPT, "max_overflow": 10, "pool_timeout": PATIENCE}
+    if driver == "pymysql":
+        options["connect_args"] = {"ssl_disabled": True}  # else it loads every CA of the machine for each login
     url, timeout = f"{name}://", options.get("secretcache_timeout", 10.0)
     if driver in BY_ATTACH:
         options.pop("secretcache_timeout", None)
@@ -216,12 +202,14 @@ def trial(driver: str, server: EmbeddedPostgres | MariaDB) -> Report:
         held = ours.checkout()
         session = ours.session(held)
         with (
-            pool(driver, account, stock=True) as stock,
-            Load(Use(ours), workers=3) as load,
-            Load(Use(stock), workers=1) as control,
+            pool(driver, account, stock=False, poolclass=NullPool) as keeping_none,
+            pool(driver, account, stock=True, poolclass=NullPool) as stock,
+            Load(partial(use, ours), workers=2) as warm,
+            Load(partial(use, keeping_none), workers=2) as anew,
+            Load(partial(use, stock), workers=1) as control,
         ):
             for kind in (WHOLE, HALF_FAILED):
-                account.rotate(kind, load, control)
+                account.rotate(kind, warm, anew, control)
         undisturbed = ours.session(held) == session
         old = sessions(server, account.user)
         account.rotate()
@@ -231,7 +219,7 @@ def trial(driver: str, server: EmbeddedPostgres | MariaDB) -> Report:
         ours.release(held)
         check_out_all(ours, KEPT)
         gone = until(lambda: session not in sessions(server, account.user))
-    return Report(load.errors, control.errors, bridges, undisturbed, overtaken, session, gone)
+    return Report(warm.errors + anew.errors, control.errors, bridges, undisturbed, overtaken, session, gone)
 
 
 def check_out_all(pool: SyncPool | AsyncPool, number: int) -> None:

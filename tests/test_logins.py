@@ -120,6 +120,40 @@ def test_a_refused_version_that_logs_in_after_all_is_refused_no_more(open_door: 
     assert open_door.ask("v2").verdict is Verdict.GO
 
 
+def test_a_refusal_of_another_version_slows_the_proven_one_down_too(open_door: Door) -> None:
+    open_door.refuses(open_door.ask("v2"))
+    assert [open_door.ask().verdict for _ in range(2)] == [Verdict.GO, None]
+
+
+def test_the_last_refusal_allowed_is_told(open_door: Door) -> None:
+    told = []
+    for version in ("a", "b", "c", "d"):
+        turn = open_door.ask(version)
+        told.append(open_door.logins.refused(turn))
+        open_door.logins.end(turn)
+    assert told == [False, False, False, True]
+
+
+def test_an_older_login_that_is_refused_later_forgets_no_move(open_door: Door) -> None:
+    older = open_door.ask()
+    open_door.move("v1")
+    newer = open_door.ask()
+    open_door.refuses(newer)
+    open_door.refuses(older)
+    assert open_door.ask().verdict is Verdict.KNOWN, "AWSCURRENT has not moved since the newer one was refused"
+    open_door.move("v1")
+    assert open_door.ask().verdict is Verdict.GO
+
+
+def test_a_turn_that_never_came_is_given_back_too(open_door: Door) -> None:
+    open_door.refuses(open_door.ask("v2"))
+    known = open_door.ask("v2")
+    assert known.verdict is Verdict.KNOWN
+    open_door.logins.end(known)
+    open_door.logins.end(known)
+    assert open_door.ask().verdict is Verdict.GO
+
+
 def test_who_waits_with_a_refused_version_is_told_at_once(open_door: Door) -> None:
     flying = [open_door.ask() for _ in range(2)]
     waiting = [open_door.ask() for _ in range(50)]

@@ -11,7 +11,7 @@ from secretcache._regions.board import Board
 from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route
 from secretcache._transport import Failure, Fault
-from support import OSAKA, REGIONS, TOKYO, House, failure
+from support import OSAKA, REGIONS, TOKYO, House, InThread, answer, failure
 
 DB = Query(SecretId("prod/db"))
 
@@ -88,3 +88,20 @@ def test_after_a_rollback_a_lagging_replica_does_not_take_the_readers_back() -> 
     assert lineage.judge(OSAKA, "v2", 12, 3.0, None) is Judgement.LAGS
     lineage.note(OSAKA, "v1", 13, 4.0)
     assert lineage.judge(OSAKA, "v2", 14, 5.0, None) is Judgement.MOVED
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_who_waits_through_an_invalidate_is_not_taken_back_by_a_lagging_replica() -> None:
+    """Invariant 5: what was asked for before the `invalidate` is not held, but whether it is outdated is known."""
+    house = House([TOKYO, OSAKA])
+    house.fails(TOKYO)
+    house.cache.get("prod/db")
+    house.says(OSAKA, "v2")
+    assert house.cache.refresh("prod/db").string == "v2"
+    house.cache.invalidate("prod/db")
+    house.regions.hold(TOKYO)
+    reader = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate()
+    house.cache.invalidate("prod/db")
+    gate.answer(answer(TOKYO, "v1"))
+    assert reader.result().string == "v2"

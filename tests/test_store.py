@@ -256,6 +256,8 @@ def test_a_region_that_lags_changes_nothing_and_is_told() -> None:
     lineage = held.lineage_of(SecretId("a"))
     assert lineage is not None
     assert (lineage.lags, lineage.doubted, held.outdated) == (1, None, True)
+    put(held, "a", 4, version="v1", region=TOKYO, at=7.0)
+    assert lineage.lags == 2
 
 
 def test_a_version_nobody_can_place_is_doubted_for_fifteen_minutes_and_then_taken() -> None:
@@ -272,6 +274,7 @@ def test_a_version_nobody_can_place_is_doubted_for_fifteen_minutes_and_then_take
     assert [judged for *_, judged in held.unplaced] == [Judgement.DOUBTED, Judgement.DIVERGED]
     assert not held.outdated
     assert lineage.superseded == (), "it may yet turn out to be the newer"
+    assert (lineage.lags, lineage.doubted) == (0, None)
 
 
 def test_what_comes_late_replaces_nothing() -> None:
@@ -301,7 +304,11 @@ def test_a_secret_that_was_evicted_is_not_read_back_at_an_older_version_but_as_a
 
 
 def test_the_primary_goes_without_saying_is_said_or_is_learned() -> None:
-    assert Store(freshness(), 2, (OSAKA,)).primary_of(SecretId("a")) == OSAKA
+    only = Store(freshness(), 2, (OSAKA,))
+    assert only.primary_of(SecretId("a")) == OSAKA
+    assert only.knows_about_primary(put(only, "a", 1))
+    said = store(primary=TOKYO)
+    assert said.knows_about_primary(put(said, "a", 1))
     assert store(primary=TOKYO).primary_of(SecretId("a")) == TOKYO
     held = store()
     entry = put(held, "a", 1)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draws outage.svg, rotation.svg and demo.svg from a run of `secretcache demo`.
 
     python docs/pictures/draw.py            plays the demo, writes what was seen to demo.json, and draws
@@ -13,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def draw_outage(rows: Sequence[Row]) -> None:
     reads.set_ylabel("reads / s")
     reads.set_title("The application's reads, through the cache", loc="left", fontsize=10)
     for region, (name, color) in REGIONS.items():
-        answers.plot(*_rate(rows, lambda row, of=region: row["answers"][of]), color=color, label=name)
+        answers.plot(*_rate(rows, partial(_answers_of, region)), color=color, label=name)
     answers.set_ylabel("answers / s")
     answers.set_title("Who answered the cache's calls", loc="left", fontsize=10)
     failures.plot(times, [row["errors"] for row in rows], color=OURS, label="through the cache")
@@ -169,6 +169,10 @@ def draw_rotation(rows: Sequence[Row]) -> None:
     _, over = _span(rows, lambda row: row["step"] == "finishSecret")
     refused.axvspan(begin, over, color="#ffebee", zorder=0)
     _save(figure, "rotation.svg")
+
+
+def _answers_of(region: str, row: Row) -> float:
+    return float(row["answers"][region])
 
 
 def _rate(rows: Sequence[Row], pick: Callable[[Row], float], window: float = 1.0) -> tuple[list[float], list[float]]:

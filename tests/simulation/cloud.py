@@ -16,7 +16,8 @@ from botocore import exceptions as errors
 
 from secretcache._transport import Call, DescribeCall, Failure, Fault
 from secretcache._transport._classify import classify
-from simulation.machine import Machine, Process, check_no_lock
+from simulation.machine import Machine, Process
+from simulation.primitives import check_no_lock
 
 CANARY = "c4nary"
 """In every value: where it is seen and no value belongs, one has leaked."""

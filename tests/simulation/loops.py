@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from simulation.machine import NEVER, Machine, Task, check_no_lock
+from simulation.machine import NEVER, Machine, Task
+from simulation.primitives import check_no_lock
 
 T = TypeVar("T")
 

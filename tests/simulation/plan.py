@@ -57,6 +57,9 @@ class Plan:
     """How much longer than in a hurry callers think."""
     events: tuple[Event, ...] = field(repr=False)
 
+    flight: float = 20.0
+    """Seconds that a flight may take: the longest timeout of a caller."""
+
     def without(self, gone: set[int]) -> Plan:
         """The same story without some of its events."""
         return replace(self, events=tuple(event for event in self.events if event.number not in gone))

@@ -22,7 +22,7 @@ from secretcache._regions.route import Purpose
 from secretcache._store import Store
 from secretcache._transport import Fault
 from simulation.cloud import REFUSALS, Sent, class_of
-from simulation.machine import Line
+from simulation.primitives import Line
 
 if TYPE_CHECKING:
     from simulation.world import House, World
@@ -115,7 +115,7 @@ def _dispatched(real: Callable[..., Any]) -> Callable[..., Any]:
         here, house = world(), house_of(loads)
         breaker = loads.board._regions[leg.region].breaker
         permit = leg.permit
-        house.tries += 1
+        house.tries, house.tried_at = house.tries + 1, now
         if permit is None and not breaker.closed:
             here.fail(10, f"a request goes to {leg.region} through its open breaker, without a permit")
         anew = any(one.region == leg.region and one is not leg for one in flight.route.legs)
@@ -158,6 +158,8 @@ def _settled(real: Callable[..., Any]) -> Callable[..., Any]:
             _check_verdict(here, house, flight, now)
         if flight.fallback is not None and engine.store.find(flight.query) is None:
             house.forgive(flight.query)
+        if flight.fallback is not None:
+            here.spare.update(secret["key"] for secret in flight.fallback[1].values())
         # A secret of which nothing is known may be under way under another id, which nobody knows to be the same.
         known = engine.store._record(flight.query.secret) is not None
         real(engine, flight, now, act)
@@ -167,6 +169,10 @@ def _settled(real: Callable[..., Any]) -> Callable[..., Any]:
         _count_hedge(here, flight)
 
     return settled
+
+
+_PERMIT_LIFE = 7.0
+"""Seconds that one who is on his way through an open breaker is waited for."""
 
 
 def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
@@ -182,7 +188,7 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     closed = {"BreakerOpen"} == {failure.code for _, failure in flight.verdict.unasked}
     if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
         here.fail(11, f"the flight of {flight.query} gives up after {now - route.begun_at:.3f} s without a request")
-    if closed and house.tries == tries:
+    if closed and house.tries == tries and now > house.tried_at + _PERMIT_LIFE:
         here.fail(11, f"nobody tried to send a request while the flight of {flight.query} waited for one")
 
 

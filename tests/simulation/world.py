@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from secretcache import SecretCache
 from secretcache._transport import Failure
 from simulation.cloud import CANARY, Answered, Cloud, Database, Sent, Wire, kind_of, version_id
-from simulation.machine import Lock, Machine, Process, SimulatedRuntime, Task, ViolationError, chance
+from simulation.machine import Machine, Process, Task, ViolationError, chance
+from simulation.primitives import Lock, SimulatedRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,7 @@ class House:
     hook_low: dict[int, tuple[int, int]] = field(default_factory=dict)
     hook_of: dict[int, str] = field(default_factory=dict)
     tries: int = 0
+    tried_at: float = float("-inf")
     leaving: bool = False
     reopening: bool = False
     parked: bool = False
@@ -130,6 +132,8 @@ class World:
         self.said: dict[Any, str] = {}
         self.brought: dict[Any, float] = {}
         self.judging: Any = None
+        self.spare: set[str] = set()
+        """Answers that were kept until no other region had a better one: as old as their flight, then."""
         self.peace = False
         self.over = False
         self.jumps = 0.0
