@@ -197,11 +197,7 @@ class Store:
         return dict.fromkeys((*texts, *names, *([partial] if partial in self._records else [])))
 
     def _superseded(self, record: Record | None, text: str, query: Query, secret: Secret) -> bool:
-<<<<<<< HEAD
         """Whether an answer that may not be held shows a superseded version: who waits has no use for it."""
-=======
-        """Whether an answer that may not be held shows a version known to be superseded: useless to who waits too."""
->>>>>>> helper-f
         lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
         is_current = (query.stage, query.version_id) == _CURRENT
         return is_current and lineage is not None and secret.version_id in lineage.superseded
