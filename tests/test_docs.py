@@ -1,7 +1,7 @@
 """The documentation keeps its word: its Python runs, its commands and links exist, its JSON is JSON.
 
-Python that cannot run says `no-run` behind its language, shell that is to run says `run`. What a page reads is there: the
-secrets of `SECRETS`, in Tokyo with a replica in Osaka, and a PostgreSQL that takes the password of prod/db.
+Python that cannot run says `no-run` behind its language, shell that is to run says `run`. What a page reads is there:
+the secrets of `SECRETS`, in Tokyo with a replica in Osaka, and a PostgreSQL that takes the password of prod/db.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 import yaml
 from botocore import xform_name
 from moto import mock_aws
+from sqlalchemy.dialects import plugins
 
 from docs_blocks import HERE, PAGES, Block, anchors, blocks, commands, links
 from secretcache import SecretCache, set_default_cache
@@ -115,10 +116,10 @@ def test_our_commands_exist(block: Block) -> None:
 @pytest.mark.parametrize("block", of_language("bash", "sh"))
 def test_the_commands_of_aws_exist(block: Block) -> None:
     model = _model()
-    operations = {xform_name(name, "-"): shape["input"]["shape"] for name, shape in model["operations"].items() if "input" in shape}
+    operations = {xform_name(name, "-"): operation["input"] for name, operation in model["operations"].items()}
     for operation, *words in commands(block, "aws", "secretsmanager"):
         assert operation in operations
-        members = {f"--{xform_name(name, '-')}" for name in model["shapes"][operations[operation]]["members"]}
+        members = {f"--{xform_name(name, '-')}" for name in model["shapes"][operations[operation]["shape"]]["members"]}
         assert {word for word in words if word.startswith("--")} <= members | GLOBAL_OPTIONS, operation
 
 
@@ -162,8 +163,6 @@ def _close(names: dict[str, Any]) -> None:
 
 def _register_plugin() -> None:
     # As the entry point does where the package is installed.
-    from sqlalchemy.dialects import plugins
-
     plugins.register("secretcache", "secretcache.integrations.sqlalchemy", "Plugin")
 
 
