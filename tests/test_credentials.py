@@ -7,11 +7,11 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import asyncmy
 import asyncpg
-import MySQLdb
 import psycopg
 import psycopg2
 import psycopg2.extensions
@@ -36,7 +36,7 @@ from secretcache.integrations._auth_errors import (
 from secretcache.integrations._credentials import app_region_of, credentials_of, target_of
 from secretcache.integrations._find import cache_or_default
 from secretcache.integrations._stamps import Stamp, is_due, stamp_of
-from servers import MariaDB, Redis, fresh_user
+from servers import MariaDB, Redis, fresh_user, need
 from support import OSAKA, TOKYO, House
 
 
@@ -323,8 +323,14 @@ def connect_asyncmy(database: str, **options: Any) -> None:
     asyncio.run(connect())
 
 
-@pytest.mark.parametrize("connect", [pymysql.connect, MySQLdb.connect, connect_asyncmy])
+def connect_mysqlclient(**options: Any) -> None:
+    import_module("MySQLdb").connect(**options)
+
+
+@pytest.mark.parametrize("connect", [pymysql.connect, connect_mysqlclient, connect_asyncmy])
 def test_which_failures_of_mariadb_are_a_refused_password(connect: Callable[..., Any], mariadb: MariaDB) -> None:
+    if connect is connect_mysqlclient:
+        need("MySQLdb")
     user, locked = fresh_user(), fresh_user()
     mariadb.create_user(user, "right")
     mariadb.create_user(locked, "right")

@@ -214,6 +214,25 @@ def test_when_all_have_failed_the_first_is_asked_once_more_for_a_token() -> None
     assert one.verdict(0.3) is not None, "12: regions + 1 requests at most"
 
 
+def test_the_pause_before_that_is_counted_from_the_last_failure() -> None:
+    one = route(purpose=Purpose.COLD)
+    fail(one, begin(one, 0), 0)
+    second = begin(one, 0)
+    one.wake_at(0)
+    fail(one, second, 1.0)
+    assert one.due(1.0) is None
+    assert abs(one.wake_at(1.0) - (1.0 + POLICY.retry_pause * 1.5)) < 1e-9
+
+
+def test_what_is_asked_after_a_failure_is_no_hedge_and_costs_nothing() -> None:
+    one = route(regions=3, purpose=Purpose.COLD)
+    legs = [begin(one, 0), begin(one, 0.5)]
+    for leg in legs:
+        fail(one, leg, 0.6)
+    assert begin(one, 0.6).region == "region-2"
+    assert one.board.budget.tokens == 10
+
+
 def test_a_refresh_does_not_ask_again() -> None:
     one = route(purpose=Purpose.REFRESH)
     fail(one, begin(one, 0), 0)

@@ -12,7 +12,13 @@ from django.db import utils
 
 from secretcache._errors import ConfigurationError, SecretCacheError
 from secretcache.integrations._account import Account
-from secretcache.integrations._credentials import check_hosts, check_overrides, credentials_of
+from secretcache.integrations._credentials import (
+    app_region_of,
+    check_hosts,
+    check_overrides,
+    credentials_of,
+    target_of,
+)
 from secretcache.integrations._find import cache_or_default, check_cache
 
 if TYPE_CHECKING:
@@ -48,15 +54,13 @@ class Source:
     @classmethod
     def of(cls, settings: Mapping[str, Any], refused: Callable[[Exception], bool], bridge: Mapping[str, Any]) -> Source:
         """As the alias's settings, which were checked, say it. Finds the cache, and reads nothing."""
-        overrides, hosts = _overrides(settings), settings.get("SECRET_HOSTS")
-        given = {**bridge, **settings.get("SECRET_BRIDGE", {})}
-        if hosts or overrides.keys() & {"host", "port"}:
-            # Not the secret's own host: what is refused here says nothing of the logins there.
-            user = overrides.get("username", settings["SECRET"])
-            given["target"] = (overrides.get("host", str(hosts)), overrides.get("port"), user)
+        overrides, hosts = _overrides(settings), settings.get("SECRET_HOSTS") or {}
         with _as_django():
             cache = cache_or_default(settings.get("SECRET_CACHE"))
-        return cls(Account(settings["SECRET"], refused, cache, hosts, bridge=given), overrides)
+        secret_id, region = settings["SECRET"], app_region_of(cache)
+        target = target_of(secret_id, overrides, hosts, region)
+        given = {**bridge, **settings.get("SECRET_BRIDGE", {}), "target": target}
+        return cls(Account(secret_id, refused, cache, hosts, region, given), overrides)
 
     def connect(self, log_in: Callable[[Credentials], _T]) -> Opened[_T]:
         """Logs in with the secret, bridging a rotation; the driver's errors are raised as they are."""
@@ -71,7 +75,7 @@ class Source:
         """The database that the secret names, or an empty text."""
         with _as_django():
             secret = cache_or_default(self.account.cache).get(self.account.secret_id)
-            return credentials_of(secret, hosts=self.account.hosts).dbname or ""
+            return credentials_of(secret, app_region=self.account.app_region).dbname or ""
 
     def is_due(self, stamp: Stamp) -> bool:
         """Whether a connection made so should be replaced. Asks no region."""
