@@ -33,7 +33,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Python unless it says that it does not; shell, which may do anything to the machine, only where it says so."""
+        """Python unless it says that it does not; shell, which may do anything here, only where it says so."""
         return "no-run" not in self.info if self.language == "python" else "run" in self.info
 
     @property

@@ -1,7 +1,7 @@
 """The documentation keeps its word: its Python runs, its commands and links exist, its JSON is JSON.
 
-Python that cannot run says `no-run` behind its language, shell that is to run says `run`. What a page reads is there: the
-secrets of `SECRETS`, in Tokyo with a replica in Osaka, and a PostgreSQL that takes the password of prod/db.
+Python that cannot run says `no-run` behind its language, shell that is to run says `run`. What a page reads is there:
+the secrets of `SECRETS`, in Tokyo with a replica in Osaka, and a PostgreSQL that takes the password of prod/db.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 import yaml
 from botocore import xform_name
 from moto import mock_aws
+from sqlalchemy.dialects import plugins
 
 from docs_blocks import HERE, PAGES, Block, anchors, blocks, commands, links
 from secretcache import SecretCache, set_default_cache
@@ -31,8 +32,6 @@ from support import OSAKA, REGIONS, TOKYO
 
 TESTED_ELSEWHERE = {"migration.md", "testing.md", "any-client.md", "operating.md"}
 """Pages whose Python has a test file of its own, with what it needs."""
-NOT_THERE_YET = {"config", "doctor", "get", "policy", "watch"}
-"""Commands of the pages that a checkout may lack until they are merged."""
 GLOBAL_OPTIONS = {"--region", "--query", "--output"}
 PASSWORD = "of-the-documentation"
 SECRETS: dict[str, Any] = {
@@ -105,8 +104,6 @@ def test_our_commands_exist(block: Block) -> None:
     for words in commands(block, "secretcache"):
         command = "" if not words or words[0].startswith("-") else words[0]
         known = _help_of(command)
-        if not known and command in NOT_THERE_YET:
-            pytest.skip(f"`secretcache {command}` is not merged yet")
         unknown = [word for word in words if word.startswith("--") and word not in known]
         assert known, words
         assert not unknown, words
@@ -116,13 +113,13 @@ def test_our_commands_exist(block: Block) -> None:
 def test_the_commands_of_aws_exist(block: Block) -> None:
     model = _model()
     operations = {
-        xform_name(name, "-"): shape["input"]["shape"]
-        for name, shape in model["operations"].items()
-        if "input" in shape
+        xform_name(name, "-"): operation["input"]
+        for name, operation in model["operations"].items()
+        if "input" in operation
     }
     for operation, *words in commands(block, "aws", "secretsmanager"):
         assert operation in operations
-        members = {f"--{xform_name(name, '-')}" for name in model["shapes"][operations[operation]]["members"]}
+        members = {f"--{xform_name(name, '-')}" for name in model["shapes"][operations[operation]["shape"]]["members"]}
         assert {word for word in words if word.startswith("--")} <= members | GLOBAL_OPTIONS, operation
 
 
@@ -166,8 +163,6 @@ def _close(names: dict[str, Any]) -> None:
 
 def _register_plugin() -> None:
     # As the entry point does where the package is installed.
-    from sqlalchemy.dialects import plugins
-
     plugins.register("secretcache", "secretcache.integrations.sqlalchemy", "Plugin")
 
 
