@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from random import Random
 
+import parts  # noqa: F401 - puts tests/ on the path
+from fleet import Clock
 from measure import Case, Line, Outcome, Scale, at_most
 from secretcache._ids import Query, SecretId
 from secretcache._regions.board import Board
@@ -24,26 +23,6 @@ SECRETS, BATCH = 20, 20
 STARTS, STEADY, DOWN, UP, ROTATED, END = 60.0, 900.0, 1800.0, 5400.0, 7200.0, 8100.0
 POLICY = RegionPolicy()
 REFUSED = Failure(Fault.REGION, "EndpointConnectionError", "connection refused")
-
-
-class Clock:
-    """Virtual time, and what is to happen when."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-        self._numbers = itertools.count()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def at(self, time: float, do: Callable[[], None]) -> None:
-        heapq.heappush(self._due, (time, next(self._numbers), do))
-
-    def run(self, until: float) -> None:
-        while self._due and self._due[0][0] <= until:
-            self.time, _, do = heapq.heappop(self._due)
-            do()
 
 
 class Process:

@@ -12,11 +12,13 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING
 
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.postgres import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 SECRET_ID, USER = "prod/db", "app"

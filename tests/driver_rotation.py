@@ -39,7 +39,6 @@ def rotate_under(
     with _short_pauses(), load, stock:
         for one in (load, stock):
             one.went_on()  # pools are warm
-            assert one.errors == []
         for kind in kinds:
             account.rotate(kind, cast("Load", _Refresh(account)), load, stock)
     assert [getattr(error, "secretcache_tried", error) for error in load.errors] == []

@@ -61,8 +61,8 @@ class Server:
     processes: int
     counts: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     """By path, how many answers had which status."""
-    versions: dict[tuple[str, int], str] = field(default_factory=dict)
-    """By path and process, the version that the last answer told."""
+    versions: dict[int, list[str]] = field(default_factory=dict)
+    """By process, the versions of the secrets that its last answer told."""
     asked: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     """By path, when the last request that was answered began."""
     errors: list[str] = field(default_factory=list)
@@ -103,8 +103,8 @@ class Server:
             assert self.changed.wait_for(true, PATIENCE), self._story()
 
     def until_warm(self) -> None:
-        """Returns when every process has answered on every path. What came before was the start, and is forgotten."""
-        self.until(lambda: len(self.versions) == len(self.paths) * self.processes)
+        """Returns when every process and every path has answered. What came before was the start, and is forgotten."""
+        self.until(lambda: len(self.versions) == self.processes and all(self.counts[path][200] for path in self.paths))
         with self.changed:
             self.counts.clear()
             self.errors.clear()
@@ -113,9 +113,9 @@ class Server:
         """Returns when each path has had an answer that was asked for after that moment."""
         self.until(lambda: all(self.asked[path] >= since for path in self.paths))
 
-    def until_noticed(self, versions: set[str]) -> None:
-        """Returns when every process has the new versions."""
-        self.until(lambda: set(self.versions.values()) <= versions)
+    def until_noticed(self, *versions: str) -> None:
+        """Returns when every process has these versions."""
+        self.until(lambda: all(held == sorted(versions) for held in self.versions.values()))
 
     def _story(self) -> str:
         log = self._log.read_text()[-4000:]
@@ -130,7 +130,7 @@ class Server:
                 self.counts[path].update([status])
                 if status == http.client.OK:
                     answer = json.loads(told)
-                    self.versions[path, answer["pid"]] = answer["version"]
+                    self.versions[answer["pid"]] = answer["versions"]
                 else:
                     self.errors.append(f"{path}: {status} {told!r:.200}")
                 self.changed.notify_all()
@@ -214,12 +214,11 @@ def rotate(accounts: tuple[Account, Account], servers: list[Server], stock: Serv
     stock.until(lambda: stock.counts["/stock"][500] > failed)
     for account in accounts:
         account.close_window()
-    for server in servers:
-        server.until_noticed({account.version for account in accounts})
+    for server in (*servers, stock):
+        server.until_noticed(*(account.version for account in accounts))
     noticed = time.monotonic()
     for server in servers:
         server.until_answered(since=noticed)
-    stock.until_noticed({accounts[0].version})
 
 
 def databases(first: Account, second: Account) -> dict[str, dict[str, Any]]:

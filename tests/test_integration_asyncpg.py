@@ -136,6 +136,28 @@ def test_none_that_was_overtaken_is_handed_out(
         asyncio.run(follow(account))
 
 
+def test_one_in_use_is_closed_when_it_comes_back(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    expired, expire = asyncio.Event(), Pool._expire
+
+    def expire_and_tell(self: Pool) -> None:
+        expire(self)
+        expired.set()
+
+    monkeypatch.setattr(Pool, "_expire", expire_and_tell)
+
+    async def hold(account: Rotating) -> None:
+        async with make(account) as pool:
+            async with pool.acquire() as held:
+                await asyncio.to_thread(account.rotate)
+                await asyncio.wait_for(expired.wait(), 30)
+                assert await held.fetchval("SELECT 1") == 1
+                size = pool.get_size()
+            assert pool.get_size() == size - 1
+
+    with of_postgres(postgres) as account:
+        asyncio.run(hold(account))
+
+
 def test_a_connection_that_bridged_a_window_is_not_replaced_at_once(postgres: EmbeddedPostgres) -> None:
     async def bridge(account: Rotating) -> None:
         await asyncio.to_thread(account.cache.get, account.secret_id)

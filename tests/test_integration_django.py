@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import django
 import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -24,6 +25,8 @@ from secretcache import SecretUnavailableError, set_default_cache
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
+from secretcache.integrations._credentials import Credentials
+from secretcache.integrations.django._backend import completed
 from servers import MariaDB, need, need_program
 from support import OSAKA, REGIONS, failure
 
@@ -195,7 +198,35 @@ def test_a_pool_replaces_what_is_idle_at_its_next_use_and_what_is_in_use_when_it
         other.close()
 
 
-def test_a_pool_takes_connections_of_a_class_that_logs_in(make: Make) -> None:
+def test_a_pool_may_be_one_of_djangos_own_size(make: Make) -> None:
+    account = make("postgres")
+    with databases(site={**POSTGRES, "OPTIONS": {"pool": True}, "SECRET": account.secret_id}) as connections:
+        assert run(connections["site"]) == (1,)
+
+
+def test_a_rotation_is_noticed_while_connections_live_and_nobody_logs_in(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, hooked = make("postgres"), list[str]()
+    add = account.cache.add_rotation_hook
+
+    def told(secret_id: str, hook: Any) -> Any:
+        hooked.append(secret_id)
+        return add(secret_id, hook)
+
+    monkeypatch.setattr(account.cache, "add_rotation_hook", told)
+    with databases(site={**POSTGRES, "SECRET": account.secret_id}) as connections:
+        assert run(connections["site"]) == run(connections["site"]) == (1,)
+    assert hooked == [account.secret_id]
+
+
+def test_a_socket_in_the_settings_is_not_overridden_by_the_secrets_host() -> None:
+    known = Credentials(engine=None, host="db", port=None, dbname=None, username="app", password="pw")
+    assert completed({"unix_socket": "/run/db"}, known) == {"unix_socket": "/run/db", "user": "app", "password": "pw"}
+    assert completed({"user": "me"}, known) == {"user": "me", "host": "db", "password": "pw"}
+
+
+def test_a_pool_takes_connections_of_a_class_that_logs_in() -> None:
     mine = {"OPTIONS": {"pool": {"connection_class": psycopg.Connection}}}
     with databases(pooled={**POSTGRES, **mine, "SECRET": "prod/db"}) as connections:
         with pytest.raises(ImproperlyConfigured, match=r"must be a subclass of .*PooledConnection"):
@@ -334,9 +365,41 @@ assert _default._cache is None and "botocore" not in sys.modules
 
 def test_check_needs_no_aws(tmp_path: Path) -> None:
     need("MySQLdb")
-    pooled = {**POSTGRES, **POOL, "SECRET": "prod/db"}
-    env = site_environment(None, default=pooled, other={**MYSQL, "SECRET": "prod/other"})
+    aliases: dict[str, dict[str, Any]] = {
+        "default": {**POSTGRES, **POOL, "SECRET": "prod/db"},
+        "other": {**MYSQL, "SECRET": "prod/other"},
+    }
+    if django.VERSION >= (6,):  # its own MySQL backend asks the server too
+        del aliases["other"]
+    env = site_environment(None, **aliases)
     assert "no issues" in run_python("-c", CHECK, env=env, cwd=tmp_path)
+
+
+PSYCOPG2 = """
+import sys
+sys.modules["psycopg"] = None
+import django
+django.setup()
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute("SELECT 1")
+print([kind.__module__ for kind in type(connection.connection).__mro__])
+connection.close()
+from secretcache import default_cache
+default_cache().close()
+"""
+
+
+def test_psycopg2_where_there_is_no_newer_driver(
+    manager: EmbeddedSecretsManager, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    need("psycopg2")
+    account = Account(manager, postgres, postgres.create_role)
+    account.open_window()
+    alias = account.alias("postgresql", NAME="postgres", SECRET_BRIDGE={"timeout": 60.0})
+    env = site_environment(manager, default=alias) | {"SECRETCACHE_TIMEOUT": "60"}
+    assert "psycopg2.extensions" in run_python("-c", PSYCOPG2, env=env, cwd=tmp_path)
+    assert postgres.refused_logins(account.user) > 0
 
 
 def test_mysqls_own_programs_copy_a_test_database_while_awscurrent_is_wrong(make: Make, mariadb: MariaDB) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.core import signing
+import redis
+from django.core import mail, signing
 from django.core.cache.backends.redis import RedisCache
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import get_connection
 from django.test import override_settings
 
 import django_ground  # noqa: F401 - its settings
@@ -148,15 +148,26 @@ def test_a_previous_version_of_another_form_is_no_fallback(secrets: Callable[...
 
 def test_mail_logs_in_with_the_password_of_the_moment(secrets: Callable[..., Secrets]) -> None:
     made = secrets(AWSCURRENT=json.dumps({"username": "mailer", "password": "first"}))
-    login = {"username": secret_text("prod/django", "username"), "password": secret_text("prod/django", "password")}
-    told: dict[str, Any] = {
-        f"EMAIL_HOST_{name}": login[ours] for name, ours in (("USER", "username"), ("PASSWORD", "password"))
-    }
-    with override_settings(**told, EMAIL_BACKEND="django.core.mail.backends.smtp.EmailBackend"):
-        backend: Any = get_connection()
+    login = {name: secret_text("prod/django", name) for name in ("username", "password")}
+    with override_settings(**mail_settings(login)):
+        backend: Any = mail.mailers["default"] if HAS_MAILERS else mail.get_connection()
         assert (str(backend.username), str(backend.password)) == ("mailer", "first")
         made.show(AWSCURRENT=json.dumps({"username": "mailer", "password": "second"}))
         assert str(backend.password) == "second"
+
+
+HAS_MAILERS = hasattr(mail, "mailers")  # since Django 6.1
+
+
+def mail_settings(login: dict[str, Any]) -> dict[str, Any]:
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    if HAS_MAILERS:
+        return {"MAILERS": {"default": {"BACKEND": smtp, "OPTIONS": {"host": "mail.invalid", **login}}}}
+    return {"EMAIL_BACKEND": smtp, "EMAIL_HOST_USER": login["username"], "EMAIL_HOST_PASSWORD": login["password"]}
+
+
+def test_a_cache_over_tls() -> None:
+    assert issubclass(redis_options("prod/redis", tls=True)["connection_class"], redis.SSLConnection)
 
 
 @pytest.mark.parametrize("location", ["redis://", "redis://127.0.0.1"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import flask
@@ -356,8 +358,8 @@ def test_flask_sqlalchemy_in_one_line_answers_through_rotations(
             SQLALCHEMY_ENGINE_OPTIONS={"connect_args": current, **anew},
         )
         with (
-            Load(lambda: answers(ours, account.user)) as load,
-            Load(lambda: answers(stock, account.user), workers=2) as control,
+            Load(lambda: answers(ours, account.user), workers=2) as load,
+            Load(lambda: answers(stock, account.user), workers=1) as control,
         ):
             for kind in (WHOLE, HALF_FAILED):
                 account.rotate(kind, load, control)
@@ -370,3 +372,10 @@ def test_flask_sqlalchemy_in_one_line_answers_through_rotations(
 def answers(app: flask.Flask, user: str) -> None:
     response = app.test_client().get("/")
     assert (response.status_code, response.text) == (200, user)
+
+
+def test_without_flask_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "secretcache.integrations.flask")
+    monkeypatch.setitem(sys.modules, "flask", None)
+    with pytest.raises(ImportError, match=r"secretcache\[flask\]"):
+        import_module("secretcache.integrations.flask")

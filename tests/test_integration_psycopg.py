@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
@@ -21,7 +22,7 @@ from secretcache.integrations.psycopg_pool import AsyncConnectionPool, Connectio
 
 SIZE = 2  # one is held, so that each closing makes the next use wait for a login
 QUICK = {"timeout": 1.0, "max_refusals": 3}
-STOCK: dict[str, Any] = {"min_size": 1, "max_size": 2, "timeout": 0.3}
+STOCK: dict[str, Any] = {"min_size": 1, "max_size": 2, "timeout": 0.7}
 
 
 def stock_kwargs(account: Rotating) -> dict[str, Any]:
@@ -152,8 +153,9 @@ def test_idle_connections_are_replaced_before_anybody_asks(postgres: EmbeddedPos
 
 
 def test_without_the_hook_none_that_was_overtaken_is_handed_out(
-    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "psycopg.pool")
     monkeypatch.setattr(ConnectionPool, "_rotated", lambda *_: None)
     looked: list[str] = []
     with (
@@ -171,6 +173,34 @@ def test_without_the_hook_none_that_was_overtaken_is_handed_out(
             with pool.connection() as connection:
                 assert logged_in_with(connection) == account.version
         assert looked == [account.version] * (SIZE + 1), "the check that was given is made, too"
+    assert caplog.text.count("connection failed check") == 1, "the first to find one has all idle ones replaced"
+
+
+def test_nor_by_an_async_pool(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def nothing(*_: object) -> None:
+        """In place of the hook."""
+
+    monkeypatch.setattr(AsyncConnectionPool, "_rotated", nothing)
+    looked: list[str] = []
+
+    async def look(connection: Any) -> None:
+        looked.append(logged_in_with(connection))
+
+    async def follow(account: Rotating) -> None:
+        options: dict[str, Any] = {"cache": account.cache, "min_size": SIZE, "open": False, "check": look}
+        async with AsyncConnectionPool(account.secret_id, **options) as pool:
+            await pool.wait()
+            await asyncio.to_thread(account.rotate)
+            for _ in range(SIZE + 1):
+                async with pool.connection() as connection:
+                    assert logged_in_with(connection) == account.version
+        assert looked == [account.version] * (SIZE + 1)
+
+    with of_postgres(postgres) as account, caplog.at_level(logging.INFO, "psycopg.pool"):
+        asyncio.run(follow(account))
+    assert caplog.text.count("connection failed check") == 1, "the first to find one has all idle ones replaced"
 
 
 def test_a_connection_that_bridged_a_window_is_not_due_at_once(postgres: EmbeddedPostgres) -> None:
@@ -240,7 +270,18 @@ def test_a_pool_that_cannot_log_in_says_why(postgres: EmbeddedPostgres) -> None:
             ConnectionPool(account.secret_id, cache=account.cache, min_size=1, bridge=QUICK) as pool,
             pytest.raises(psycopg_pool.PoolTimeout) as caught,
         ):
-            pool.getconn(timeout=2)
+            pool.getconn(timeout=3)
+        assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+def test_nor_does_it_hide_why_it_is_never_full(postgres: EmbeddedPostgres) -> None:
+    with of_postgres(postgres) as account:
+        postgres.set_password(account.user, "another")
+        with (
+            ConnectionPool(account.secret_id, cache=account.cache, min_size=1, bridge=QUICK) as pool,
+            pytest.raises(psycopg_pool.PoolTimeout) as caught,
+        ):
+            pool.wait(timeout=3)
         assert isinstance(caught.value.__cause__, psycopg.OperationalError)
 
 
@@ -252,7 +293,7 @@ def test_an_async_pool_that_cannot_log_in_says_why(postgres: EmbeddedPostgres) -
             options: dict[str, Any] = {"cache": account.cache, "min_size": 1, "bridge": QUICK, "open": False}
             async with AsyncConnectionPool(account.secret_id, **options) as pool:
                 with pytest.raises(psycopg_pool.PoolTimeout) as caught:
-                    await pool.wait(timeout=2)
+                    await pool.wait(timeout=3)
             return caught.value
 
         assert isinstance(asyncio.run(ask()).__cause__, psycopg.OperationalError)

@@ -67,6 +67,8 @@ class Entry:
     """From then on it is not served, whatever the regions do."""
     failures: int = 0
     """How often in a row no region could answer for it."""
+    stands_in: bool = False
+    """Whether it was told that an old value is served: once an episode."""
 
     @property
     def is_current(self) -> bool:
@@ -164,6 +166,7 @@ class Store:
         text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
         if ticket <= self._floor_of(record, query.secret):
+            self.outdated = self.outdated or self._superseded(record, text, query, secret)
             return None
         asked = text if query.secret == full else self._text(query.secret)
         texts = self._all_texts(query.secret, full, secret.name, (text, asked))
@@ -192,6 +195,12 @@ class Store:
         names = (self._text(self._by_name(asked)), name if full.account in own else partial)
         self._partials = True
         return dict.fromkeys((*texts, *names, *([partial] if partial in self._records else [])))
+
+    def _superseded(self, record: Record | None, text: str, query: Query, secret: Secret) -> bool:
+        """Whether an answer that may not be held shows a superseded version: who waits has no use for it."""
+        lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
+        is_current = (query.stage, query.version_id) == _CURRENT
+        return is_current and lineage is not None and secret.version_id in lineage.superseded
 
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
@@ -231,6 +240,12 @@ class Store:
         for entry in self.entries():
             if now >= entry.dead_at:
                 self._remove(entry)
+
+    def bury_one(self, query: Query, now: float) -> None:
+        """Forgets one value if it may not be served any more: an answer that is in doubt must not bring it back."""
+        entry = self.find(query)
+        if entry is not None and now >= entry.dead_at:
+            self._remove(entry)
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -150,6 +150,12 @@ class Board:
         self._reloaded_at = now
         return True
 
+    def passage(self, region: str, now: float) -> tuple[bool, Permit | None]:
+        """Whether a region may be asked again with credentials loaded anew; by which permit, if its breaker is open."""
+        breaker = self._regions[region].breaker
+        permit = breaker.permit(now, last_chance=True)
+        return breaker.closed or permit is not None, permit
+
     def reloaded_since(self, moment: float | None) -> bool:
         """Whether credentials were loaded anew after that."""
         return moment is not None and moment < self._reloaded_at
@@ -229,7 +235,8 @@ class Board:
         before = region.breaker.state
         outcome = "answered" if failure is None else failure.fault.name.lower()
         region.tally.counts[outcome] += 1
-        self.events.append(Event("call", region=name, outcome=outcome, seconds=max(0.0, now - sent_at)))
+        operation = "BatchGetSecretValue" if query is None else "GetSecretValue"
+        self.events.append(Event("call", name, None, outcome, max(0.0, now - sent_at), operation))
         self._count(region, failure, now, permit)
         if failure is None or failure.answered:
             self._answered(region, now, sent_at)

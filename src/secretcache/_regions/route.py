@@ -237,7 +237,8 @@ class Route:
         if not anew and not self.board.may_reload(now):
             return None
         self._reloaded = True
-        return self._leg(last.region, now, reload=not anew)
+        passes, permit = self.board.passage(last.region, now)
+        return self._leg(last.region, now, permit, reload=not anew) if passes else None
 
     def _leg(self, region: str, now: float, permit: Permit | None = None, *, reload: bool = False) -> Leg:
         left, policy = max(1, len(self._left())), self.board.policy

@@ -21,6 +21,7 @@ __all__ = [
     "psycopg2_told",
     "psycopg_refused",
     "redis_refused",
+    "without_frames",
 ]
 
 FORGIVING = 5.0
@@ -97,6 +98,15 @@ def mysql_refused(error: BaseException) -> bool:
 def redis_refused(error: BaseException) -> bool:
     """Whether redis-py was refused the password: WRONGPASS, or NOAUTH where none was given."""
     return _is_a(error, "redis", "AuthenticationError")
+
+
+def without_frames(error: Exception) -> Exception:
+    """The error of a failed login without its tracebacks: their frames, the driver's too, hold the password."""
+    chain: list[BaseException] = [error]
+    for one in chain:
+        one.__traceback__ = None
+        chain += [other for other in (one.__cause__, one.__context__) if other is not None and other not in chain]
+    return error
 
 
 def _libpq_refused(text: str, *, asked: bool | None) -> bool:

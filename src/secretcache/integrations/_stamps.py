@@ -29,7 +29,10 @@ class Stamp:
 
 
 def stamp_of(cache: SecretCache, secret_id: str, secret: Secret) -> Stamp:
-    """The stamp of a connection that has just logged in with `secret`."""
+    """The stamp of a connection that is about to log in with `secret`.
+
+    Taken before the login: if AWSCURRENT moves during it, the connection is due.
+    """
     return Stamp(secret.version_id, _current(cache, secret_id))
 
 

@@ -67,9 +67,9 @@ class ConnectionPool(psycopg_pool.ConnectionPool["psycopg.Connection[Any]"]):
         self._account = account_of(secret_id, cache, hosts, app_region, bridge)
         self._drains, self._and_check = _Drains(), check
         made = following(connection_class, self._account)
-        super().__init__(conninfo, connection_class=made, check=self._look, **options)
         # A method is held weakly: the hook goes with the pool. It keeps the secret fresh, too.
         cache_or_default(cache).add_rotation_hook(secret_id, self._rotated)
+        super().__init__(conninfo, connection_class=made, check=self._look, **options)
 
     def getconn(self, timeout: float | None = None) -> psycopg.Connection[Any]:
         """A connection, as in psycopg_pool."""

@@ -60,7 +60,7 @@ def client(
 
     Returns:
         What `redis.Redis(**options)` returns. A command for which no login succeeds raises AuthenticationError, without
-        the retries that redis-py has for the network.
+        the retries that redis-py has for the network, or an error of `SecretCache.connect`.
 
     Raises:
         ConfigurationError: an option gives what the secret is there to give.

@@ -31,6 +31,7 @@ from secretcache.integrations._auth_errors import (
     psycopg2_refused,
     psycopg2_told,
     psycopg_refused,
+    without_frames,
 )
 from secretcache.integrations._credentials import (
     app_region_of,
@@ -43,7 +44,7 @@ from secretcache.integrations._find import cache_or_default, check_cache
 from secretcache.integrations._stamps import Stamp, is_due, stamp_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Container, Hashable, Mapping
 
     from sqlalchemy.engine import Dialect, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -249,12 +250,11 @@ class _Logins:
         region = settings.app_region or app_region_of(cache)
 
         def login(secret: Secret) -> DBAPIConnection:
+            stamp = stamp_of(cache, settings.secret_id, secret)
             credentials = credentials_of(secret, overrides=self.own, hosts=settings.hosts, app_region=region)
-            args, params = _arguments(dialect, self.url, cargs, cparams, credentials)
-            _check_host(secret, params)
-            connection = dialect.connect(*args, **params)
+            connection = _dial(dialect, secret, *_arguments(dialect, self.url, cargs, cparams, credentials))
             if record is not None:
-                record.info[_KEY] = _Made(cache, settings.secret_id, stamp_of(cache, settings.secret_id, secret))
+                record.info[_KEY] = _Made(cache, settings.secret_id, stamp)
             return connection
 
         return self._log_in(
@@ -310,6 +310,16 @@ def _arguments(
     return (list(args) if cargs == list(bare_args) else cargs), params
 
 
+def _dial(dialect: Dialect, secret: Secret, args: list[Any], params: dict[str, Any]) -> DBAPIConnection:
+    _check_host(secret, params.keys())
+    try:
+        return dialect.connect(*args, **params)
+    except Exception as error:  # noqa: BLE001 - raised again, without the frames below this one
+        raise without_frames(error)  # noqa: B904
+    finally:
+        params.clear()  # this frame is shown with the error
+
+
 @lru_cache(maxsize=16)
 def _telling(factory: type[Any] | None) -> type[Any]:
     import psycopg2.extensions  # noqa: PLC0415 - there only where it is used
@@ -317,9 +327,9 @@ def _telling(factory: type[Any] | None) -> type[Any]:
     return psycopg2_told(factory or psycopg2.extensions.connection)
 
 
-def _check_host(secret: Secret, params: Mapping[str, Any]) -> None:
+def _check_host(secret: Secret, params: Container[str]) -> None:
     # libpq and MySQL's drivers would take the local machine, and offer it the password.
-    if not any(params.get(name) for name in _HOST_PARAMETERS):
+    if not any(name in params for name in _HOST_PARAMETERS):
         raise SecretFormatError(
             f"secret {secret.name!r} (version {secret.version_id}) has no key 'host', as secrets that RDS manages have "
             "none: put host, port and database into the engine's URL"

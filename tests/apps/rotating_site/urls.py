@@ -15,11 +15,11 @@ from secretcache import default_cache
 
 
 def sync_view(request: HttpRequest, alias: str) -> JsonResponse:
-    return answer(alias, Visit.objects.using(alias).count())
+    return answer(Visit.objects.using(alias).count())
 
 
 async def async_view(request: HttpRequest, alias: str) -> JsonResponse:
-    return answer(alias, await Visit.objects.using(alias).acount())
+    return answer(await Visit.objects.using(alias).acount())
 
 
 def stock_view(request: HttpRequest) -> JsonResponse:
@@ -30,12 +30,14 @@ def stock_view(request: HttpRequest) -> JsonResponse:
     stock = {"ENGINE": "django.db.backends.postgresql", "NAME": ours["NAME"], **told}
     with ConnectionHandler({"default": stock})["default"].temporary_connection() as cursor:
         cursor.execute("SELECT 1")
-    return answer("default", 0)
+    return answer(0)
 
 
-def answer(alias: str, visits: int) -> JsonResponse:
-    version = default_cache().get(connections.settings[alias]["SECRET"]).version_id
-    return JsonResponse({"pid": os.getpid(), "version": version, "visits": visits})
+def answer(visits: int) -> JsonResponse:
+    """Who answers, and which version of each secret it has."""
+    secrets = {settings["SECRET"] for settings in connections.settings.values()}
+    versions = sorted(default_cache().get(secret).version_id for secret in secrets)
+    return JsonResponse({"pid": os.getpid(), "versions": versions, "visits": visits})
 
 
 urlpatterns = [path("sync/<alias>", sync_view), path("async/<alias>", async_view), path("stock", stock_view)]

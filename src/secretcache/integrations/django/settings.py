@@ -3,7 +3,7 @@
     from secretcache.integrations.django.settings import redis_options, secret_keys, secret_text
 
     SECRET_KEY, SECRET_KEY_FALLBACKS = secret_keys("prod/django", "secret_key")
-    EMAIL_HOST_USER = secret_text("prod/smtp", "username")
+    EMAIL_HOST_USER = secret_text("prod/smtp", "username")  # since Django 6.1 in OPTIONS of MAILERS
     EMAIL_HOST_PASSWORD = secret_text("prod/smtp", "password")
     CACHES = {
         "default": {
@@ -19,6 +19,7 @@ Each is read where Django uses it, and then costs a lookup in the cache. Code th
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from secretcache._errors import ConfigurationError, SecretFormatError
@@ -93,10 +94,9 @@ def redis_options(  # noqa: PLR0913 - what an account is, each named
         app_region: the region that the application runs in, if the environment does not tell.
         bridge: options of `SecretCache.connect`, such as `timeout` and `max_refusals`.
     """
-    import redis  # noqa: PLC0415 - for those who have it
+    from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
 
-    from secretcache.integrations.redis import connection_class  # noqa: PLC0415
-
+    redis = import_module("redis")
     base = redis.SSLConnection if tls else redis.Connection
     made = connection_class(secret_id, base, cache=cache, hosts=hosts, app_region=app_region, bridge=bridge)
     return {"connection_class": made}

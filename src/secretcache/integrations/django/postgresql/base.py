@@ -9,7 +9,7 @@ from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base, creation
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from secretcache.integrations._auth_errors import FORGIVING, psycopg2_refused, psycopg_refused
+from secretcache.integrations._auth_errors import FORGIVING, psycopg2_refused, psycopg2_told, psycopg_refused
 from secretcache.integrations.django._backend import SecretCreation, SecretLogin
 from secretcache.integrations.django.postgresql.client import DatabaseClient
 
@@ -44,6 +44,8 @@ class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         """Stock parameters; those that a pool keeps say where each of its connections logs in."""
         params = super().get_connection_params()
+        if not is_psycopg3:
+            params.setdefault("connection_factory", _telling_class())
         return {**params, "secretcache": self.source} if self._pooled else params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
@@ -74,6 +76,12 @@ class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
         if due := self.source.is_due(connection.stamp):
             connection._expire_at = 0.0  # noqa: SLF001 - the pool's own mark; a closed one it would warn of
         return due
+
+
+def _telling_class() -> type[Any]:
+    from psycopg2.extensions import connection  # noqa: PLC0415 - where there is no psycopg 3
+
+    return psycopg2_told(connection)
 
 
 def _with_class(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,410 @@
+"""What befalls the world, by kind. Each draws from a generator of its own: without one, the others stay the same."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+from secretcache import CacheClosedError, SecretCache
+from simulation.callers import Caller
+from simulation.cloud import Vault, Weather
+from simulation.machine import chance
+from simulation.world import House, World
+
+_FAILING = ("refused", "500", "503", "timeout", "hang", "garbage")
+_WEATHER: tuple[str, ...] = (
+    *_FAILING * 2,
+    "hang",
+    "hang",
+    "slow",
+    "slow",
+    "slow",
+    "slow",
+    "throttled",
+    "throttled",
+    "busy",
+    "sts",
+    "expired",
+    "opt-in",
+)
+_WEATHER += ("no files", "missing", "denied", "undecipherable")
+_HOUSES = 3
+
+
+def begin(world: World) -> None:
+    """Has the story's events happen when their time comes."""
+    for event in world.plan.events:
+        draw = chance("event", world.plan.seed, event.number)
+        befall = _KINDS[event.kind]
+        world.machine.at(1000.0 + event.at, lambda befall=befall, draw=draw: _befall(world, befall, draw))  # type: ignore[misc]
+    world.machine.at(1000.0 + world.plan.length, world.make_peace)
+
+
+def _befall(world: World, befall: Callable[[World, Random], None], draw: Random) -> None:
+    if not world.peace:
+        befall(world, draw)
+
+
+def _later(world: World, seconds: float, do: Callable[[], None]) -> None:
+    world.machine.at(world.machine.time + seconds, lambda: None if world.peace else do())
+
+
+# Regions.
+
+
+def weather(world: World, draw: Random) -> None:
+    region = draw.choice(world.plan.regions)
+    _set(world, draw, region, draw.choice(_WEATHER), draw.choice([2.0, 8.0, 20.0, 60.0]))
+
+
+def outage(world: World, draw: Random) -> None:
+    seconds = draw.choice([4.0, 15.0, 40.0])
+    for region in world.plan.regions:
+        _set(world, draw, region, draw.choice(_FAILING), seconds * (0.5 + draw.random()))
+
+
+def silence(world: World, draw: Random) -> None:
+    """A region falls silent while a process has nothing: then cold reads hedge."""
+    region = world.plan.regions[0]
+    _set(world, draw, region, draw.choice(["slow", "slow", "hang"]), 6.0, rate=1.0)
+    house = _house(world, draw)
+    for name in world.plan.names if house is not None else ():
+        assert house is not None
+        caller = Caller(world, house, draw.randrange(1 << 30))
+        world.machine.start(lambda caller=caller, name=name: _cold(caller, name), "cold", house.process)  # type: ignore[misc]
+
+
+def _cold(caller: Caller, name: str) -> None:
+    caller.invalidate(name)
+    caller.get_often(name)
+
+
+def revoke(world: World, draw: Random) -> None:
+    kind = draw.choice(["unknown key", "expired", "sts"])
+    for region in world.plan.regions:
+        _set(world, draw, region, kind, 20.0, rate=1.0)
+
+
+def _set(world: World, draw: Random, region: str, kind: str, seconds: float, *, rate: float | None = None) -> None:
+    slow = draw.uniform(0.4, 2.0) if kind == "slow" or draw.random() < 0.15 else 0.0
+    hint = draw.choice([0, 0, 2, 8]) if kind in ("throttled", "busy") else 0
+    drawn = draw.choice([1.0, 1.0, 1.0, 0.5]) if rate is None else rate
+    new = Weather(kind, drawn, slow, hint, draw.choice([1.0, 3.0, 10.0, 30.0]))
+    world.cloud.weather[region] = new
+    world.machine.note(f"--- {region}: {kind}, {drawn:.0%} of requests, for {seconds:.0f} s")
+    for house in world.houses.values():
+        house.wire.expired[region] = house.wire.generation if draw.random() < 0.6 else 1 << 30
+
+    def clear() -> None:
+        if world.cloud.weather[region] is new:
+            world.cloud.weather[region] = Weather()
+            world.machine.note(f"--- {region}: fair")
+
+    _later(world, seconds, clear)
+
+
+# Secrets.
+
+
+def _vault(world: World, draw: Random) -> Vault:
+    return world.cloud.vaults[draw.choice(world.plan.names)]
+
+
+def refuse(world: World, draw: Random) -> None:
+    vault, kind = _vault(world, draw), draw.choice(["denied", "missing", "deleted"])
+    where = draw.choice([None, None, *world.plan.regions])
+    vault.refused[where] = kind
+    world.machine.note(f"--- {vault.name} is {kind} in {where or 'all regions'}")
+    _later(world, draw.choice([3.0, 15.0, 50.0]), partial(_allow, vault, where))
+
+
+def _allow(vault: Vault, where: str | None) -> None:
+    vault.refused.pop(where, None)
+
+
+def lag(world: World, draw: Random) -> None:
+    world.cloud.lag = draw.choice([0.1, 2.0, 8.0, 20.0])
+
+
+def rotate(world: World, draw: Random) -> None:
+    """createSecret, setSecret, testSecret, finishSecret; each may fail, and be tried again, or be given up."""
+    vault = _vault(world, draw)
+    if vault.rotating:
+        return
+    vault.rotating = True
+    version = world.cloud.new_version()
+    steps: list[Callable[[World, Vault, int], None]] = [_create, _set_password, _finish]
+    _rotation(world, draw, vault, version, steps)
+
+
+def _rotation(
+    world: World, draw: Random, vault: Vault, version: int, steps: list[Callable[[World, Vault, int], None]]
+) -> None:
+    if draw.random() < 0.15:  # it fails, and the service comes back to it later
+        _later(world, draw.choice([3.0, 20.0]), lambda: _rotation(world, draw, vault, version, steps))
+        return
+    if draw.random() < 0.04:
+        _give_up(world, vault)
+        return
+    steps.pop(0)(world, vault, version)
+    if steps:
+        _later(world, draw.choice([0.05, 0.5, 3.0]), lambda: _rotation(world, draw, vault, version, steps))
+
+
+def _create(world: World, vault: Vault, version: int) -> None:
+    vault.change(pending=version)
+    world.machine.note(f"--- {vault.name}: AWSPENDING is {version}")
+    world.cloud.publish(vault, world.cloud.lag)
+
+
+def _set_password(world: World, vault: Vault, version: int) -> None:
+    vault.accepts = version
+    world.machine.note(f"--- {vault.name}: the database takes {version}")
+
+
+def _finish(world: World, vault: Vault, version: int) -> None:
+    vault.change(current=version, previous=vault.now.current, pending=None)
+    vault.rotating = False
+    world.machine.note(f"--- {vault.name}: AWSCURRENT is {version}")
+    world.cloud.publish(vault, world.cloud.lag)
+
+
+def _give_up(world: World, vault: Vault) -> None:
+    vault.change(pending=None)
+    vault.accepts, vault.rotating = vault.now.current, False
+    world.machine.note(f"--- {vault.name}: the rotation is given up")
+    world.cloud.publish(vault, world.cloud.lag)
+
+
+def roll_back(world: World, draw: Random) -> None:
+    vault = _vault(world, draw)
+    previous = vault.now.previous
+    # A version that is current twice within the lag cannot be told from the lagging past (row J takes it).
+    if previous is None or vault.rotating or any(shown < len(vault.states) - 1 for shown in vault.shown.values()):
+        return
+    vault.change(current=previous, previous=vault.now.current)
+    vault.accepts = previous
+    world.machine.note(f"--- {vault.name}: AWSCURRENT is back at {previous}")
+    world.cloud.publish(vault, world.cloud.lag)
+
+
+# Processes.
+
+
+def _house(world: World, draw: Random) -> House | None:
+    houses = [house for house in world.houses.values() if house.cache is not None and not house.leaving]
+    return draw.choice(houses) if houses else None
+
+
+def jump(world: World, draw: Random) -> None:
+    machine = world.machine
+    machine.jump_by = draw.choice([0.7, 3.0, 10.0, 40.0, 200.0])
+    machine.jump_at = machine.steps + draw.randint(1, 60)
+    world.counters["clock jump"] += 1
+
+
+def invalidate(world: World, draw: Random) -> None:
+    house, name = _house(world, draw), draw.choice(world.plan.names)
+    if house is not None:
+        caller = Caller(world, house, draw.randrange(1 << 30))
+        world.machine.start(lambda: caller.invalidate(name), "invalidator", house.process)
+
+
+def burst(world: World, draw: Random) -> None:
+    house = _house(world, draw)
+    for _ in range(draw.choice([4, 10, 20]) if house is not None else 0):
+        assert house is not None
+        caller = Caller(world, house, draw.randrange(1 << 30), lives=draw.choice([1, 2]))
+        world.machine.start(caller.run, "passer-by", house.process)
+
+
+def no_threads(world: World, draw: Random) -> None:
+    house = _house(world, draw)
+    if house is not None:
+        house.runtime.threads_allowed = False
+
+        def allow() -> None:
+            house.runtime.threads_allowed = True
+
+        _later(world, draw.choice([0.5, 5.0]), allow)
+
+
+def reopen(world: World, draw: Random) -> None:
+    """The application closes its cache while it is in use, and makes another."""
+    house = _house(world, draw)
+    if house is not None:
+
+        def run() -> None:
+            if not house.leaving and not house.reopening:
+                house.reopening = True
+                world._close(house)
+                world.open_cache(house)
+                house.reopening = False
+                subscribe(world, house, draw)
+
+        world.machine.start(run, "closer", house.process)
+
+
+def hook(world: World, draw: Random) -> None:
+    house = _house(world, draw)
+    if house is not None:
+        world.machine.start(lambda: subscribe(world, house, draw), "subscriber", house.process)
+
+
+def subscribe(world: World, house: House, draw: Random) -> None:
+    """A hook that may read, raise and block."""
+    name, number, blocks = draw.choice(world.plan.names), draw.randrange(1 << 30), draw.choice([0.0, 0.0, 0.5, 15.0])
+    fails, reads = draw.random() < 0.2, draw.random() < 0.4
+
+    def told(event: Any) -> None:
+        _told(world, name, number, event)
+        task = world.machine.current
+        call = world.calls.get(task)
+        if call is not None:
+            call.in_user_code += 1
+        task.outside += 1
+        if blocks:
+            world.machine.sleep(blocks)
+        if reads:
+            _read(world.house().cache, name)
+        task.outside -= 1
+        if call is not None:
+            call.in_user_code -= 1
+            call.deadline = max(call.deadline, world.machine.time)
+        if fails:
+            raise LookupError("a hook that fails")
+
+    cache = house.cache
+    try:
+        handle = cache.add_rotation_hook(name, told)
+    except CacheClosedError:
+        return
+    if draw.random() < 0.3:
+        world.machine.sleep(draw.uniform(1.0, 100.0))
+        handle.cancel()
+        house.hooks.pop(number, None)
+        house.gone.add(number)
+    if draw.random() < 0.3:
+        cache._engine.bulletin.listen(lambda _event: _listen(world))
+
+
+def _read(cache: SecretCache, name: str) -> None:
+    try:
+        cache.get(name, timeout=2.0)
+    except Exception:  # noqa: BLE001 - a hook's own affair
+        return
+
+
+def _listen(world: World) -> None:
+    machine = world.machine
+    if machine.current.locks:
+        machine.fail(19, "an event hook is called with a lock held")
+    machine.pause()
+
+
+def _told(world: World, name: str, number: int, event: Any) -> None:
+    """13: in order, once, outside locks, for a change."""
+    house, machine = world.house(), world.machine
+    old, new = event.old.version_id, event.new.version_id
+    if number in house.gone:
+        return
+    machine.note(f"hook {number} of {name}: {old} to {new}")
+    world.counters["hook"] += 1
+    if machine.current.locks:
+        machine.fail(13, f"hook {number} of {name} is called with a lock held")
+    if old == new:
+        machine.fail(13, f"hook {number} of {name} is called, but {new} was there before")
+    before = house.hooks.get(number, old)
+    if before != old:
+        machine.fail(13, f"hook {number} of {name} is told of {old} to {new}, after it was told of {before}")
+    house.hooks[number], house.hook_of[number] = new, name
+    _check_place(world, house, name, number, int(new[:8]))
+
+
+def _check_place(world: World, house: House, name: str, number: int, version: int) -> None:
+    history = world.cloud.vaults[name].history
+    epoch, low = house.hook_low.get(number, (house.epoch[name], 0))
+    low = low if epoch == house.epoch[name] else 0
+    place = next((one for one in range(low, len(history)) if history[one] == version), None)
+    if place is None:
+        world.fail(13, f"hook {number} of {name} is told of {version}, which a lagging replica showed")
+    else:
+        house.hook_low[number] = house.epoch[name], place
+
+
+def fork(world: World, draw: Random) -> None:
+    """A child comes off, with hooks as `os.fork` runs them or, as uWSGI does it, without."""
+    house = _house(world, draw)
+    if house is not None and len(world.houses) < _HOUSES:
+        world.machine.start(lambda: _fork(world, house, draw, with_hooks=draw.random() < 0.7), "forker", house.process)
+
+
+def _fork(world: World, parent: House, draw: Random, *, with_hooks: bool) -> None:
+    machine, cache = world.machine, parent.cache
+    if parent.leaving or cache._engine.closed:
+        return
+    if with_hooks:
+        cache._before_fork()
+    if cache._engine._loads.open:
+        world.counters["fork in flight"] += 1
+    world.counters["fork"] += 1
+    child = world.new_house()
+    machine.note(f"--- process {child.process.pid} is forked off {parent.process.pid}")
+    # A child has a copy of the parent's memory as it was at that moment: so nothing else happens until it has read it.
+    machine.frozen += 1
+    me = machine.current
+    mine, locks = me.process, me.locks
+    me.process, me.locks = child.process, 0
+    child.cache = copied = copy.copy(cache)
+    child.leaving = cache._engine.closed
+    copied._given_runtime, copied._given_transport = child.runtime, child.wire
+    if with_hooks:
+        copied._after_fork_in_child()
+    else:
+        copied._current()
+    me.process, me.locks = mine, locks
+    check_apart(world, cache, copied)
+    machine.frozen -= 1
+    if with_hooks:
+        cache._after_fork_in_parent()
+    for number in range(draw.randint(1, 3)):
+        machine.start(Caller(world, child, number).run, f"caller {number}", child.process)
+
+
+def check_apart(world: World, parent: SecretCache, child: SecretCache) -> None:
+    """18: nothing that changes belongs to both."""
+    one, other = parent._engine, child._engine
+    mine = [one, one.lock, one._loads, one._loads.board, one.store, one.store.hot, one.rotations.hooks, one._refresher]
+    theirs = [
+        *(other, other.lock, other._loads, other._loads.board),
+        *(other.store, other.store.hot, other.rotations.hooks, other._refresher),
+    ]
+    if any(here is there and here is not None for here, there in zip(mine, theirs, strict=True)):
+        world.fail(18, "a forked child shares what changes with its parent")
+    entries = {id(entry) for entry in one.store.entries()}
+    if any(id(entry) in entries for entry in other.store.entries()) or other._loads.open:
+        world.fail(18, "a forked child has entries or flights of its parent")
+    if other.pid == one.pid or [one._runtime.random() for _ in range(3)] == [other._runtime.random() for _ in range(3)]:
+        world.fail(18, "a forked child draws the numbers of its parent")
+
+
+_KINDS: dict[str, Callable[[World, Random], None]] = {
+    "weather": weather,
+    "outage": outage,
+    "silence": silence,
+    "refuse": refuse,
+    "revoke": revoke,
+    "rotate": rotate,
+    "roll back": roll_back,
+    "lag": lag,
+    "jump": jump,
+    "invalidate": invalidate,
+    "fork": fork,
+    "reopen": reopen,
+    "no threads": no_threads,
+    "burst": burst,
+    "hook": hook,
+}

@@ -1,0 +1,92 @@
+"""What a seed stands for: the settings, the callers, and a list of events, which a shrinker may shorten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from simulation.machine import chance
+
+OSAKA, TOKYO, VIRGINIA = "ap-northeast-3", "ap-northeast-1", "us-east-1"
+_KINDS = (
+    ("weather", 30),
+    ("outage", 5),
+    ("silence", 8),
+    ("refuse", 10),
+    ("revoke", 2),
+    ("rotate", 24),
+    ("roll back", 12),
+    ("lag", 8),
+    ("jump", 8),
+    ("invalidate", 8),
+    ("fork", 12),
+    ("reopen", 5),
+    ("no threads", 2),
+    ("burst", 12),
+    ("hook", 4),
+)
+_DRAWN = [kind for kind, weight in _KINDS for _ in range(weight)]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that befalls the world. All it draws depends on its number alone."""
+
+    at: float
+    kind: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One story."""
+
+    seed: int
+    steps: int
+    regions: tuple[str, ...]
+    names: tuple[str, ...]
+    ttl: float
+    max_stale: float
+    max_entries: int
+    refresh: str
+    tells_primary: bool
+    callers: int
+    sticky: float
+    length: float
+    """Seconds of faults."""
+    calm: float
+    """How much longer than in a hurry callers think."""
+    events: tuple[Event, ...] = field(repr=False)
+
+    flight: float = 20.0
+    """Seconds that a flight may take: the longest timeout of a caller."""
+
+    def without(self, gone: set[int]) -> Plan:
+        """The same story without some of its events."""
+        return replace(self, events=tuple(event for event in self.events if event.number not in gone))
+
+
+def plan_of(seed: int, steps: int) -> Plan:
+    """The story of a seed."""
+    draw = chance("plan", seed)
+    regions = draw.choice([(OSAKA, TOKYO)] * 6 + [(OSAKA, VIRGINIA, TOKYO)] * 3 + [(TOKYO,)])
+    length = draw.choice([60.0, 120.0, 300.0])
+    count = int(length * draw.choice([0.3, 0.5, 0.8]))
+    times = sorted(round(draw.uniform(5.0, length), 1) for _ in range(count))
+    kinds = [kind for kind in _DRAWN if draw.random() < 0.8] or _DRAWN  # not everything in every story
+    events = tuple(Event(time, draw.choice(kinds), number) for number, time in enumerate(times))
+    return Plan(
+        seed=seed,
+        steps=steps,
+        regions=regions,
+        names=("prod/db", "prod/api", "prod/key")[: draw.randint(1, 3)],
+        ttl=draw.choice([0.0, 2.0, 5.0, 5.0, 15.0, 15.0, 60.0]),
+        max_stale=draw.choice([0.0, 20.0, 20.0, 600.0, 600.0]),
+        max_entries=draw.choice([1024, 1024, 1024, 6, 5]),
+        refresh=draw.choice(["background", "background", "on_access"]),
+        tells_primary=draw.random() < 0.3,
+        callers=draw.randint(3, 8),
+        sticky=draw.choice([0.0, 0.0, 0.3, 0.6]),
+        length=length,
+        calm=draw.choice([1.0, 1.0, 3.0]),
+        events=events,
+    )

@@ -1,0 +1,107 @@
+"""What the simulation has found (`tests/simulate.py`), each as small as it gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from secretcache import CredentialsError, SecretUnavailableError
+from secretcache._ids import Query, SecretId
+from secretcache._lineage import Judgement, Lineage
+from secretcache._regions.board import Board
+from secretcache._regions.policy import RegionPolicy
+from secretcache._regions.route import Leg, Purpose, Route
+from secretcache._transport import Failure, Fault
+from support import OSAKA, REGIONS, TOKYO, House, InThread, answer, failure
+
+DB = Query(SecretId("prod/db"))
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_a_value_past_its_last_moment_is_not_served_when_the_answer_is_in_doubt() -> None:
+    """Invariant 6: Osaka's version cannot be placed beside Tokyo's, which was held; but that is too old by now."""
+    house = House(ttl=2.0, max_stale=0.0)
+    house.fails(OSAKA)
+    held = house.cache.get("prod/db")
+    assert held.region == TOKYO
+    house.runtime.advance(60.0)
+    house.says(OSAKA, "v2")
+    house.fails(TOKYO)
+    assert house.cache.get("prod/db").string == "v2"
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_a_refresh_whose_request_cannot_be_sent_brings_no_older_value() -> None:
+    """Invariant 14: the credentials fail in every region, so nothing is sent; that is no turn that has not come."""
+    house = House(_policy=RegionPolicy(retries=0, reloads=0))
+    held = house.cache.get("prod/db")
+    for region in REGIONS:
+        house.fails(region, Fault.IDENTITY, "ExpiredTokenException")
+    with pytest.raises(CredentialsError):
+        house.cache.refresh("prod/db")
+    asked = len(house.regions.calls)
+    with pytest.raises((CredentialsError, SecretUnavailableError)):
+        house.cache.refresh("prod/db", newer_than=held.version_id)
+    assert len(house.regions.calls) == asked
+
+
+def refused_probe() -> tuple[Route, Leg, Board]:
+    """A probe through Osaka's open breaker, refused for its credentials."""
+    policy = RegionPolicy(failures_in_a_row=1)
+    board = Board(REGIONS, policy, lambda: 1.0, lambda: 0.0)
+    board.record(OSAKA, None, failure(), 0.0, sent_at=0.0)
+    permit = board.probe(OSAKA, 10.0)
+    route = Route((OSAKA,), board, DB, Purpose.PROBE, 10.0, 15.0, 15.0, permit=permit)
+    leg = route.due(10.0)
+    assert leg is not None
+    leg.taken_at = leg.started_at = 10.0
+    expired = Failure(Fault.IDENTITY, "ExpiredTokenException", "told so", answered=False)
+    leg.end(10.1, expired)
+    board.record(OSAKA, None, expired, 10.1, sent_at=10.0, permit=leg.permit)
+    return route, leg, board
+
+
+def test_a_probe_that_is_sent_again_with_new_credentials_has_a_permit_too() -> None:
+    """Invariant 10: and so its success counts."""
+    route, first, board = refused_probe()
+    again = route.due(10.1)
+    assert again is not None
+    assert again.reload
+    assert again.permit not in (None, first.permit)
+    board.record(OSAKA, None, None, 10.2, sent_at=10.1, permit=again.permit)
+    assert board.next_probe_at() == 10.2 + RegionPolicy().probe_pause
+
+
+def test_beside_a_request_through_the_open_breaker_none_is_sent_again() -> None:
+    """Invariant 10: one at a time."""
+    route, _, board = refused_probe()
+    board._regions[OSAKA].identity.open()
+    assert board.last_chance([OSAKA], 10.1) is not None
+    assert route.due(10.1) is None
+
+
+def test_after_a_rollback_a_lagging_replica_does_not_take_the_readers_back() -> None:
+    """Invariants 5 and 13: Osaka had shown v1 before v2 came; it has not seen the rollback from v2 to v1."""
+    lineage = Lineage("v1", 1, 1, 0.0, {OSAKA: ("v1", 1)})
+    for version, ticket in (("v2", 5), ("v1", 9)):
+        lineage.move(version, ticket, ticket, 1.0)
+        lineage.note(TOKYO, version, ticket, 1.0)
+    assert lineage.judge(OSAKA, "v2", 12, 3.0, None) is Judgement.LAGS
+    lineage.note(OSAKA, "v1", 13, 4.0)
+    assert lineage.judge(OSAKA, "v2", 14, 5.0, None) is Judgement.MOVED
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_who_waits_through_an_invalidate_is_not_taken_back_by_a_lagging_replica() -> None:
+    """Invariant 5: what was asked for before the `invalidate` is not held, but whether it is outdated is known."""
+    house = House([TOKYO, OSAKA])
+    house.fails(TOKYO)
+    house.cache.get("prod/db")
+    house.says(OSAKA, "v2")
+    assert house.cache.refresh("prod/db").string == "v2"
+    house.cache.invalidate("prod/db")
+    house.regions.hold(TOKYO)
+    reader = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate()
+    house.cache.invalidate("prod/db")
+    gate.answer(answer(TOKYO, "v1"))
+    assert reader.result().string == "v2"
