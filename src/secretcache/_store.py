@@ -241,12 +241,6 @@ class Store:
             if now >= entry.dead_at:
                 self._remove(entry)
 
-    def bury_one(self, query: Query, now: float) -> None:
-        """Forgets one value if it may not be served any more: an answer that is in doubt must not bring it back."""
-        entry = self.find(query)
-        if entry is not None and now >= entry.dead_at:
-            self._remove(entry)
-
     def clear(self) -> None:
         """Forgets everything."""
         for entry in self.entries():
