@@ -227,6 +227,7 @@ def check_out_all(pool: SyncPool | AsyncPool, number: int) -> None:
         pool.release(connection)
 
 
+@pytest.mark.greenlets
 @pytest.mark.parametrize("database", [POSTGRES, MARIADB])
 def test_rotation_after_rotation_under_load(database: str, request: pytest.FixtureRequest) -> None:
     """All drivers of a database at once: they mostly wait."""
@@ -403,7 +404,14 @@ def test_refused_whatever_the_version_the_driver_s_own_error_comes_through(
     assert not any(password in f"{caught.value} {tried}" for password in account.passwords.values())
 
 
-@pytest.mark.parametrize("driver", [driver for driver in DRIVERS if driver != "mysqlclient"])
+@pytest.mark.parametrize(
+    "driver",
+    [
+        pytest.param(driver, marks=[pytest.mark.greenlets] if is_async else [])
+        for driver, (_, is_async) in DRIVERS.items()
+        if driver != "mysqlclient"
+    ],
+)
 def test_no_frame_of_a_failed_login_holds_the_password(
     driver: str, postgres: EmbeddedPostgres, mariadb: MariaDB
 ) -> None:
