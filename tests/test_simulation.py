@@ -57,8 +57,7 @@ def test_a_story_is_the_same_each_time_in_every_process() -> None:
 
 @pytest.mark.parametrize("what", QUICK)
 def test_a_planted_bug_is_caught_by_the_invariant_it_breaks(what: str) -> None:
-    plant = next(plant for plant in PLANTS if plant.what == what)
-    caught = hunt(plant, seeds=6, steps=1500)
+    caught = hunt(planted(what), seeds=20, steps=1500)
     assert caught.seeds, caught
 
 
@@ -71,8 +70,9 @@ def planted(what: str) -> Plant:
 
 
 def test_a_story_that_fails_is_made_short() -> None:
-    plan = plan_of(1, 1500)
-    with planted("every region is asked by the first one's ARN").planted(), machinery():
+    plant = planted("every region is asked by the first one's ARN")
+    plan = plan_of(hunt(plant, seeds=20, steps=1500).seeds, 1500)
+    with plant.planted(), machinery():
         outcome = run(plan)
         short = Shrinker(outcome, most_runs=40).shrink()
     assert outcome.number == short.number == 16

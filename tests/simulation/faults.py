@@ -323,13 +323,14 @@ def _told(world: World, name: str, number: int, event: Any) -> None:
 
 def _check_place(world: World, house: House, name: str, number: int, version: int) -> None:
     history = world.cloud.vaults[name].history
-    epoch, low = house.hook_low.get(number, (house.epoch[name], 0))
-    low = low if epoch == house.epoch[name] else 0
+    if house.epoch[name]:  # a hook that blocks hears of it later than readers who were taken back
+        return
+    low = house.hook_low.get(number, 0)
     place = next((one for one in range(low, len(history)) if history[one] == version), None)
     if place is None:
         world.fail(13, f"hook {number} of {name} is told of {version}, which a lagging replica showed")
     else:
-        house.hook_low[number] = house.epoch[name], place
+        house.hook_low[number] = place
 
 
 def fork(world: World, draw: Random) -> None:

@@ -90,7 +90,7 @@ class House:
     """By hook: the version it was told of last."""
     gone: set[int] = field(default_factory=set)
     """Hooks of a cache that was closed: one that ran then may come to its end later."""
-    hook_low: dict[int, tuple[int, int]] = field(default_factory=dict)
+    hook_low: dict[int, int] = field(default_factory=dict)
     hook_of: dict[int, str] = field(default_factory=dict)
     tries: int = 0
     tried_at: float = float("-inf")
