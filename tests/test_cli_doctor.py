@@ -554,6 +554,7 @@ def test_a_terminal_of_any_width(desk: Desk, aws: TwoRegions, columns: int) -> N
 
 
 def test_it_logs_no_value_and_asks_as_little_as_it_can(desk: Desk, aws: TwoRegions) -> None:
+    with_role(desk)
     written, root = io.StringIO(), logging.getLogger()
     handler, before = logging.StreamHandler(written), root.level
     root.addHandler(handler)
@@ -565,6 +566,7 @@ def test_it_logs_no_value_and_asks_as_little_as_it_can(desk: Desk, aws: TwoRegio
         root.removeHandler(handler)
     assert "GetSecretValue" in written.getvalue()
     assert CANARY not in written.getvalue()
+    assert "<SecretAccessKey>" not in written.getvalue()
     assert ended.json["cost"]["calls_made"] == 6
     assert {operation: len(aws.asked(operation)) for operation in ("GetSecretValue", "DescribeSecret")} == {
         "GetSecretValue": 2,

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,15 +64,21 @@ main()"""
             env={**os.environ, "PYTHONPATH": root},
         )
         self.lines: list[str] = []
+        self._end = threading.Timer(LONGEST, self.process.kill)
+        self._end.start()
 
-    def until(self, form: str) -> str:
-        """The first line from here on that matches."""
+    def until(self, form: str) -> None:
+        """Returns when a line that matches was shown."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
+        while not any(re.search(form, line) for line in self.lines):
+            line = self.process.stdout.readline()
+            assert line, f"no {form!r} in {self.lines}; {self.process.stderr and self.process.stderr.read()}"
             self.lines.append(line)
-            if re.search(form, line):
-                return line
-        raise AssertionError(f"no {form!r} in {self.lines}; {self.process.stderr and self.process.stderr.read()}")
+
+    def end(self) -> None:
+        self._end.cancel()
+        self.process.kill()
+        self.process.communicate()
 
 
 @pytest.fixture
@@ -84,8 +91,7 @@ def start() -> Iterator[Callable[..., Running]]:
 
     yield begin
     for one in started:
-        one.process.kill()
-        one.process.communicate()
+        one.end()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to one process on Windows")
@@ -95,9 +101,10 @@ def test_it_follows_versions_and_regions_in_a_pipe_until_ctrl_c(
     watching = start("watch", secret, "--interval", "1")
     watching.until(rf"^\S+Z  {secret}: version \S+ \(AWSCURRENT\) from {OSAKA}$")
     version = manager.rotate(secret, JSON.replace("password", "p"))
-    watching.until(rf"rotation: {OSAKA}; {secret}; {version}; AWSCURRENT is {version}, was ")
+    watching.until(rf"rotation: \S+; {secret}; {version}; AWSCURRENT is {version}, was ")
     manager.proxies[OSAKA].set_fault(Refuse())
     watching.until(rf"failover: {TOKYO}; answers now, instead of {OSAKA}$")
+    watching.until(rf"{secret}: version {version} \(AWSCURRENT\) from {TOKYO}")
     watching.until(rf"breaker: {OSAKA}; open; ")
     watching.process.send_signal(signal.SIGINT)
     out, err = watching.process.communicate(timeout=LONGEST)
@@ -166,12 +173,15 @@ def _read(terminal: int) -> str | None:
         return None
 
 
-def test_a_reader_that_has_seen_enough_ends_it(desk: Desk, secret: str, start: Callable[..., Running]) -> None:
-    watching = start("watch", secret, "no/such", "--interval", "1", "--for", "30")
+def test_a_reader_that_has_seen_enough_ends_it(
+    desk: Desk, manager: EmbeddedSecretsManager, secret: str, start: Callable[..., Running]
+) -> None:
+    watching = start("watch", secret, "--interval", "1")
     watching.until(rf"{secret}: version")
     assert watching.process.stdout is not None
     assert watching.process.stderr is not None
     watching.process.stdout.close()
+    manager.rotate(secret, JSON.replace("password", "p"))  # there is something to say, and nobody to hear it
     manager_says = watching.process.stderr.read()
     assert watching.process.wait(LONGEST) in {0, 1}
     assert "Traceback" not in manager_says

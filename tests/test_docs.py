@@ -122,7 +122,11 @@ def test_our_commands_exist(block: Block) -> None:
 @pytest.mark.parametrize("block", of_language("bash", "sh"))
 def test_the_commands_of_aws_exist(block: Block) -> None:
     model = _model()
-    operations = {xform_name(name, "-"): operation["input"] for name, operation in model["operations"].items()}
+    operations = {
+        xform_name(name, "-"): operation["input"]
+        for name, operation in model["operations"].items()
+        if "input" in operation
+    }
     for operation, *words in commands(block, "aws", "secretsmanager"):
         assert operation in operations
         members = {f"--{xform_name(name, '-')}" for name in model["shapes"][operations[operation]["shape"]]["members"]}

@@ -107,8 +107,7 @@ def test_the_login_that_began_last_before_a_refusal_was_known_says_nothing_eithe
     one, two = open_door.ask(), open_door.ask()
     open_door.refuses(one)
     open_door.takes(two)
-    first, second = open_door.ask("v2"), open_door.ask("v2")
-    assert (first.verdict, second.verdict) == (Verdict.GO, None), "still one at a time"
+    assert open_door.ask().verdict is Verdict.KNOWN, "it may have been in before the password changed"
 
 
 def test_a_refused_version_that_logs_in_after_all_is_refused_no_more(open_door: Door) -> None:

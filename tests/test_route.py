@@ -52,6 +52,25 @@ def test_one_region_at_a_time_while_it_may_still_answer() -> None:
     assert begin(one, 2.5).region == "region-1"
 
 
+def test_an_attempt_at_its_cap_is_told_as_what_it_is() -> None:
+    sent, unmade = begin(route(), 0), route().due(0)
+    assert unmade is not None
+    unmade.taken_at = 0
+    assert sent.reach_cap(2.5)
+    assert unmade.reach_cap(2.5)
+    assert sent.failure == Failure(Fault.REGION, "AttemptTimeout", "no whole answer within 2.5 s")
+    assert unmade.failure == Failure(Fault.LOCAL, "AttemptTimeout", "no client within 2.5 s")
+
+
+def test_silence_is_told_with_how_long_the_region_is_suspect() -> None:
+    one = route()
+    one.board.silent("region-0", 0)
+    one.board.silent("region-0", 1)
+    assert [(event.name, event.seconds) for event in one.board.events] == [("suspect", POLICY.suspect_for)]
+    one.board.silent("region-0", 1 + POLICY.suspect_for)
+    assert len(one.board.events) == 2
+
+
 def test_a_failure_brings_the_next_region_at_once() -> None:
     one = route()
     begin(one, 0).end(0.1, FAILED)

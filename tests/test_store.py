@@ -357,6 +357,19 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     assert [lineage and lineage.shown for lineage in lineages] == [{OSAKA: ("v2", 2)}, {OSAKA: ("v3", 5)}]
 
 
+def test_a_child_has_every_version_of_a_secret() -> None:
+    parent, child = store(), store(max_entries=2)
+    put(parent, "a", 1)
+    parent.put(by_name(stage="AWSPREVIOUS"), secret(version="v0"), 2, 0.0)
+    child.adopt(parent)
+    for query in (by_name(), by_name(stage="AWSPREVIOUS")):
+        assert child.find(query) is not None
+    put(child, "b", 3)
+    assert (len(child), child.evictions) == (2, 1)
+    child.forget(SecretId("a"), 4)
+    assert names(child) == {"b"}
+
+
 def test_a_child_keeps_the_outages_schedule() -> None:
     parent = store()
     entry = put(parent, "a", 1)

@@ -503,26 +503,27 @@ class Engine:
         if flight is None or flight.over:
             return
         # A reader gets what stands afterwards: the answer to a later request may have been here first.
-        found = {query: self._answer(flight, entry, secrets[query]) for query, entry in held.items()}
+        found = {query: self._answer(flight, entry, secrets[query], ticket, now) for query, entry in held.items()}
         secret = secrets.get(flight.query)
         single = len(flight.queries) == 1 and secret is not None
-        if not single or secret is None or self.rotations.will_do(flight, secret, outdated=self.store.outdated):
+        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=self.store.outdated):
             flight.ticket, flight.secrets = ticket, found
         else:
             flight.route.content = True
             flight.fallback = flight.fallback or (ticket, found)
 
-    def _answer(self, flight: Flight, entry: Entry | None, brought: Secret) -> Secret:
+    def _answer(self, flight: Flight, entry: Entry | None, brought: Secret, ticket: int, now: float) -> Secret:
         """What a flight's readers get: what is held, but for those to whom it is of no use."""
         newer_than = flight.newer_than
         wanted = newer_than is not None and self.rotations.is_newer(newer_than, flight.query, brought)
-        return brought if entry is None or wanted else entry.secret
+        # What may not be served any more is no answer, beside one that was asked for later.
+        gone = entry is not None and now >= entry.dead_at and entry.ticket < ticket
+        return brought if entry is None or wanted or gone else entry.secret
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         negative = self._negatives.get(query)
         if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
             return None
-        self.store.bury_one(query, now)
         entry = self.store.put(query, secret, ticket, now)
         if entry is not None:
             self._tell_fresh_again(entry, now)

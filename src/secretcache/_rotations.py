@@ -133,12 +133,13 @@ class Rotations:
         for entry, secret, judgement in self._take(self._store.unplaced):
             self._unplaced(entry, secret, judgement, now, act)
 
-    def will_do(self, flight: Flight, secret: Secret, *, outdated: bool) -> bool:
+    def will_do(self, flight: Flight, secret: Secret, now: float, *, outdated: bool) -> bool:
         """Whether an answer ends its flight; if not, another region is asked."""
         if flight.newer_than is not None:
             return self.is_newer(flight.newer_than, flight.query, secret) or secret.region == flight.route.primary
         # One that began in the background may have been joined by a reader who has nothing else.
-        insists = flight.route.purpose.insists or self._store.find(flight.query) is None
+        entry = self._store.find(flight.query)
+        insists = flight.route.purpose.insists or entry is None or now >= entry.dead_at
         return not (outdated and insists)
 
     def is_newer(self, newer_than: str, query: Query, secret: Secret) -> bool:

@@ -197,7 +197,7 @@ class Store:
         return dict.fromkeys((*texts, *names, *([partial] if partial in self._records else [])))
 
     def _superseded(self, record: Record | None, text: str, query: Query, secret: Secret) -> bool:
-        """Whether an answer that may not be held shows a version known to be superseded: who waits has no use for it."""
+        """Whether an answer that may not be held shows a superseded version: who waits has no use for it."""
         lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
         is_current = (query.stage, query.version_id) == _CURRENT
         return is_current and lineage is not None and secret.version_id in lineage.superseded
@@ -240,12 +240,6 @@ class Store:
         for entry in self.entries():
             if now >= entry.dead_at:
                 self._remove(entry)
-
-    def bury_one(self, query: Query, now: float) -> None:
-        """Forgets one value if it may not be served any more: an answer that is in doubt must not bring it back."""
-        entry = self.find(query)
-        if entry is not None and now >= entry.dead_at:
-            self._remove(entry)
 
     def clear(self) -> None:
         """Forgets everything."""

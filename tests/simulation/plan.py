@@ -19,7 +19,7 @@ _KINDS = (
     ("jump", 8),
     ("invalidate", 8),
     ("fork", 12),
-    ("reopen", 2),
+    ("reopen", 5),
     ("no threads", 2),
     ("burst", 12),
     ("hook", 4),

@@ -72,7 +72,7 @@ def _outcome(world: World, crashes: list[str]) -> Outcome:
     machine, failure = world.machine, world.machine.failure
     text = "" if failure is None else "\n".join([failure.text, *crashes])
     number = None if failure is None else failure.number
-    digest = hash((machine.digest, machine.steps, world.sends))
+    digest = hash((machine.digest, machine.steps, world.sends)) & ((1 << 64) - 1)
     lines = tuple(line for line in machine.trace or () if line)
     return Outcome(world.plan, machine.steps, machine.time - 1000.0, digest, number, text, world.counters, lines)
 

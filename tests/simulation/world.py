@@ -243,7 +243,7 @@ class World:
         # Who waits for a moment wakes when it is past. Who was about to read the clock reads another time.
         self.jumps += seconds
         for task, call in self.calls.items():
-            if not (task.blocked and task.timed) or call.what == "pair":  # each of its reads has a deadline of its own
+            if not (task.blocked and task.timed) or call.what in ("pair", "prefetch"):  # they go on to further reads
                 call.deadline += seconds
 
     # Peace.

@@ -86,7 +86,9 @@ class _Examiner:
         from secretcache._transport._botocore import making  # noqa: PLC0415
         from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
 
-        client = new_client(replace(self.settings, session_factory=self._new_session), self.region, making.alone_with)
+        watched = replace(self.settings, session_factory=self._new_session)
+        with quiet_bodies():
+            client = new_client(watched, self.region, making.alone_with)
         if isinstance(client, Failure):
             trouble = Trouble.of(client)
             self._note(trouble=trouble, identity_trouble=trouble if client.fault is Fault.IDENTITY else None)
@@ -130,7 +132,8 @@ class _Examiner:
     def _identify(self, client: RegionClient) -> None:
         credentials = client.credentials
         self._hosts.clear()
-        failure = client.load_credentials()
+        with quiet_bodies():  # of STS too: its answer holds keys
+            failure = client.load_credentials()
         hosts = tuple(dict.fromkeys(self._hosts))
         self._note(credentials=getattr(credentials, "method", None) or "none", identity_hosts=hosts)
         if failure is None and credentials is None:
