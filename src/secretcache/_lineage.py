@@ -63,9 +63,8 @@ class Lineage:
             return Judgement.SAME
         if ticket <= self.accepted:  # never seen, it may be newer all the same: somebody is asked again
             return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
-        # Row J, and every ordinary rotation: the region that had shown the current version shows another now. But
-        # where a rollback has made that version current again since, it may not have seen the rollback yet.
-        moved_on = before == self.current and (asked >= self.brought or version not in self.superseded)
+        # Row J, and every ordinary rotation: the region that had shown the current version shows another now.
+        moved_on = before == self.current
         if region == primary or moved_on or self._is_vouched(region, ticket):
             return Judgement.MOVED
         if version in self.superseded:

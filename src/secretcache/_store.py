@@ -358,6 +358,9 @@ class Store:
             primary = self.primary_of(self.asked_as(entry.record))
             judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary)
         if judgement is Judgement.LATE:
+            # Who has nothing else, since what is held may not be served any more, asks on.
+            superseded = lineage is not None and secret.version_id in lineage.superseded
+            self.outdated = self.outdated or (superseded and now >= entry.dead_at)
             return
         if judgement in (Judgement.MOVED, Judgement.DIVERGED) and lineage is not None:
             before, sure = lineage.current, judgement is Judgement.MOVED

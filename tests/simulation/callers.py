@@ -40,7 +40,8 @@ class Caller:
             if self.world.peace and not self._stays:
                 return
             if not self.house.leaving:
-                self.draw.choice(_OPERATIONS)(self, self.draw.choice(self.world.plan.names))
+                operations = _IN_PEACE if self.world.peace else _OPERATIONS
+                self.draw.choice(operations)(self, self.draw.choice(self.world.plan.names))
 
     def _think(self) -> None:
         draw, calm = self.draw.random(), self.world.plan.calm
@@ -318,6 +319,8 @@ def _is_refused(error: Exception) -> bool:
     return isinstance(error, RefusedError)
 
 
+_IN_PEACE: tuple[Callable[[Caller, str], None], ...] = (Caller.get, Caller.get_often, Caller.aget, Caller.look)
+"""What forces nothing: each key has to converge by itself."""
 _OPERATIONS: tuple[Callable[[Caller, str], None], ...] = (
     *[Caller.get] * 8,
     *[Caller.get_often] * 6,
