@@ -6,6 +6,7 @@ the secrets of `SECRETS`, in Tokyo with a replica in Osaka, and a PostgreSQL tha
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
@@ -18,9 +19,12 @@ from typing import Any
 
 import boto3
 import botocore.loaders
+import httpx
 import pytest
 import yaml
 from botocore import xform_name
+from fastapi import FastAPI
+from flask import Flask
 from moto import mock_aws
 from sqlalchemy.dialects import plugins
 
@@ -83,6 +87,7 @@ def test_python_runs(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {"__name__": "page"}
     try:
         exec(compile(block.code, block.name, "exec", dont_inherit=True), names)  # noqa: S102 - the page's own
+        _visit(names.get("app"))
     finally:
         _close(names)
     assert PASSWORD not in capsys.readouterr().out
@@ -91,7 +96,12 @@ def test_python_runs(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
 def test_there_is_python_to_run() -> None:
     pages = {block.page.name for block in PYTHON}
     assert {"README.md", "README.ja.md", "index.md", "application.md", "flask.md", "rotation.md"} <= pages
-    assert len(PYTHON) > 30
+    assert len(PYTHON) > 40
+
+
+def test_what_is_left_out_here_is_tested_elsewhere() -> None:
+    others = [path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path.name != Path(__file__).name]
+    assert [page for page in TESTED_ELSEWHERE if not any(page in other for other in others)] == []
 
 
 @pytest.mark.parametrize("block", of_language("json", "yaml"))
@@ -148,15 +158,36 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_pages_name_no_block_twice_and_know_their_language() -> None:
+def test_blocks_say_a_language_that_is_known() -> None:
     known = {"", "bash", "json", "python", "sh", "yaml", "text", "mermaid", "toml"}
     assert {block.name: block.info for block in ALL if block.language not in known or len(block.info) > 2} == {}
+
+
+def _visit(app: object) -> None:
+    """An application that a page makes says who it is in the database."""
+    if isinstance(app, FastAPI):
+        assert asyncio.run(_ask(app)) == {"user": "app"}
+    elif isinstance(app, Flask):
+        assert app.test_client().get("/").json == {"user": "app"}
+        if "sqlalchemy" in app.extensions:
+            with app.app_context():
+                app.extensions["sqlalchemy"].engine.dispose()
+
+
+async def _ask(app: FastAPI) -> object:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page") as client,
+    ):
+        return (await client.get("/")).json()
 
 
 def _close(names: dict[str, Any]) -> None:
     for value in list(names.values()):
         if isinstance(value, SecretCache):
             value.close()
+        elif isinstance(value, Flask) and hasattr(value.extensions.get("secretcache"), "cache"):
+            value.extensions["secretcache"].cache.close()
     names.clear()
     gc.collect()
 

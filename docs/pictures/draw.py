@@ -119,7 +119,7 @@ def draw_frames(recorder: Recorder, reports: Sequence[ActReport]) -> None:
     console.file.close()
 
 
-def draw_outage(rows: Sequence[Row]) -> None:
+def draw_outage(rows: Sequence[Row], folder: Path) -> None:
     """Reads a second, who answered the cache, and raw boto3 beside it."""
     figure, (reads, answers, failures) = plt.subplots(3, 1, sharex=True, figsize=(8, 5.2), height_ratios=(2, 2, 2))
     times = [row["at"] for row in rows]
@@ -142,10 +142,10 @@ def draw_outage(rows: Sequence[Row]) -> None:
         axes.axvspan(begin, end, color="#ffebee", zorder=0)
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
     reads.text((begin + end) / 2, reads.get_ylim()[1] * 0.06, "Osaka is silent", ha="center", color="#b71c1c")
-    _save(figure, "outage.svg")
+    _save(figure, folder / "outage.svg")
 
 
-def draw_rotation(rows: Sequence[Row]) -> None:
+def draw_rotation(rows: Sequence[Row], folder: Path) -> None:
     """Who has which password, and the refused logins of both ways."""
     figure, (passwords, refused) = plt.subplots(2, 1, sharex=True, figsize=(8, 4.4), height_ratios=(3, 3))
     names = ("the database takes", "AWSCURRENT in Tokyo", "AWSCURRENT in Osaka", "the cache has")
@@ -168,7 +168,7 @@ def draw_rotation(rows: Sequence[Row]) -> None:
     begin, _ = _span(rows, lambda row: row["step"] == "setSecret")
     _, over = _span(rows, lambda row: row["step"] == "finishSecret")
     refused.axvspan(begin, over, color="#ffebee", zorder=0)
-    _save(figure, "rotation.svg")
+    _save(figure, folder / "rotation.svg")
 
 
 def _answers_of(region: str, row: Row) -> float:
@@ -192,22 +192,27 @@ def _span(rows: Sequence[Row], is_in: Callable[[Row], bool]) -> tuple[float, flo
     return inside[0], inside[-1]
 
 
-def _save(figure: Any, name: str) -> None:
+def _save(figure: Any, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(HERE / name, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+
+
+def draw(figures: Row, folder: Path = HERE) -> None:
+    """Both plots; the same figures give the same pictures."""
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "secretcache", "font.family": "sans-serif"})
+    draw_outage(figures["outage"], folder)
+    draw_rotation(figures["rotation"], folder)
 
 
 def main() -> None:
     """Plays unless told not to, and draws."""
     if "--again" not in sys.argv[1:]:
         FIGURES.write_text(json.dumps(play(), separators=(",", ":")) + "\n")
-    figures = json.loads(FIGURES.read_text())
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "secretcache", "font.family": "sans-serif"})
-    draw_outage(figures["outage"])
-    draw_rotation(figures["rotation"])
+    draw(json.loads(FIGURES.read_text()))
 
 
 if __name__ == "__main__":
