@@ -10,7 +10,7 @@ __all__ = ["page", "render", "table"]
 
 _INTRO = """# Benchmarks
 
-Made by `{command}` at commit {commit} on {date}: {python}, {machine}; {packages}.
+Made by `{command}` on {date}, at the commit named with each case: {python}, {machine}; {packages}.
 
 Absolute times are this machine's, which is small and shared; the ratios are what counts. Contenders take turns, so that
 a noisy moment is noisy for all of them. Given are medians, with the tenth and ninetieth percentile of the turns where
@@ -33,7 +33,7 @@ def page(whole: dict[str, Any]) -> str:
     told["packages"] = ", ".join(f"{name} {number}" for name, number in told["packages"].items())
     parts = [_INTRO.format(**told), _summary(whole["cases"])]
     for case in whole["cases"]:
-        parts += [f"## {case['title']}\n", *(f"{note}\n" for note in case["notes"])]
+        parts += [f"## {case['title']}\n", f"Commit {case['commit']}. {' '.join(case['notes'])}".rstrip() + "\n"]
         parts += [_rows(case), f"![{case['title']}](benchmarks/{case['name']}.svg)\n"]
     return "\n".join(parts)
 

@@ -3,6 +3,7 @@
 python3 dev.py bench                    # all, about twenty minutes; writes docs/benchmarks.json and renders the page
 python3 dev.py bench --quick            # that everything runs; the figures mean nothing, and nothing is written
 python3 dev.py bench --only hit miss    # some; nothing is written
+python3 dev.py bench --only hit --update    # some, in place of the ones that are there
 python3 dev.py bench --render           # docs/benchmarks.md and its plots, from docs/benchmarks.json
 """
 
@@ -45,36 +46,44 @@ def main() -> None:
             whole["cases"].append(_run(case, Scale(options.quick)))
     missed = [goal["text"] for case in whole["cases"] for goal in case["goals"] if not goal["holds"]]
     print(f"\n{len(missed)} goals missed" + "".join(f"\n  {text}" for text in missed))
-    if not options.quick and not options.only:
+    if options.update or not (options.quick or options.only):
+        whole["cases"] = _in_place(whole["cases"])
         RESULTS.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
         render(whole, RESULTS.parent)
+
+
+def _in_place(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cases that were run, and those that are there for the others, in their order."""
+    there = json.loads(RESULTS.read_text(encoding="utf-8"))["cases"] if RESULTS.exists() else []
+    found = {case["name"]: case for case in [*there, *cases]}
+    return [found[case.name] for case in CASES if case.name in found]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only enough to see that it runs")
     parser.add_argument("--only", nargs="+", choices=[case.name for case in CASES], help="these cases")
+    parser.add_argument("--update", action="store_true", help="writes them in place of the ones that are there")
     parser.add_argument("--render", action="store_true", help="the page and the plots from the results that are there")
     return parser.parse_args()
 
 
 def _run(case: Case, scale: Scale) -> dict[str, Any]:
     outcome: Outcome = case.run(scale)
-    whole = {"name": case.name, "title": case.title, "log": case.log, **asdict(outcome)}
+    whole = {"name": case.name, "title": case.title, "log": case.log, "commit": _commit(), **asdict(outcome)}
     print(f"\n{case.title}\n{table(whole)}", flush=True)
     return whole
 
 
-def _environment() -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+def _commit() -> str:
+    told = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    return told.stdout.strip() or "not a checkout"
+
+
+def _environment() -> dict[str, Any]:
     return {
-        "commit": commit.stdout.strip() or "not a checkout",
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{platform.system()} on {platform.machine()}, {os.cpu_count()} cores",
