@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sets everything up and runs it: `python3 dev.py demo`, `python3 dev.py test`.
+"""Sets everything up and runs it: `python3 dev.py demo`, `python3 dev.py test`, `python3 dev.py bench`.
 
 Needs Python 3.10 or newer with venv and pip. Each command has a virtual environment of its own beside this file, made
 when it is first needed and again when pyproject.toml has changed.
@@ -16,11 +16,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 COMMANDS = {
+    "bench": ("bench", ["benchmarks/run.py"]),
     "demo": ("demo", ["-m", "secretcache", "demo"]),
     "test": ("dev", ["-m", "pytest"]),
 }
 USAGE = """usage: python3 dev.py demo [options of `secretcache demo`]
-       python3 dev.py test [options of pytest]"""
+       python3 dev.py test [options of pytest]
+       python3 dev.py bench [options of benchmarks/run.py]"""
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route
 from secretcache._transport import Failure, Fault
 
-__all__ = ["Figures", "simulate"]
+__all__ = ["Clock", "Figures", "simulate"]
 
 FIRST, SECOND = "ap-northeast-3", "ap-northeast-1"
 QUERY = Query(SecretId("prod/db"))

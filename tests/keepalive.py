@@ -222,7 +222,7 @@ class _Connection(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/", self.headers["Authorization"])
         assert scope is not None, "not signed with SigV4"
-        self._reply(self.server.answer(self.number, int(self.headers[_PROCESS]), scope[1], asked))
+        self._reply(self.server.answer(self.number, int(self.headers.get(_PROCESS, 0)), scope[1], asked))
 
     def _reply(self, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()

@@ -159,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _say(self, said: Said) -> None:
         body = said.body.encode()
-        self.send_response(said.status)
+        # A header of its own replaces the server's.
+        (self.send_response_only if "Date" in dict(said.headers) else self.send_response)(said.status)
         for name, text in (*said.headers, ("Content-Length", str(len(body)))):
             self.send_header(name, text)
         self.end_headers()

@@ -306,6 +306,10 @@ class House:
         with self._ended:
             assert self._ended.wait_for(true, PATIENCE), "did not come true"
 
+    def settle(self) -> None:
+        """Returns when the events of all attempts that have ended are told."""
+        self.until(lambda: not self._ending)
+
     def rest(self) -> None:
         """Returns when the background thread has nothing to do before the clock moves on, or the test holds it up."""
         loads = self.cache._engine._loads

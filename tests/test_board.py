@@ -18,7 +18,7 @@ from secretcache._transport import OF_THE_SECRET, Failure, Fault
 POLICY = RegionPolicy()
 NAMES = ("first", "second", "third")
 QUERY = Query(SecretId("prod/db"))
-FAILED = Failure(Fault.REGION, "InternalServiceError", "")
+FAILED = Failure(Fault.REGION, "InternalServiceError", "", cause=OSError("the last region fault"))
 NOT_A_REGION_FAULT = [fault for fault in Fault if fault is not Fault.REGION]
 
 
@@ -248,19 +248,23 @@ def test_a_gate_keeps_probes_out_too() -> None:
 def test_why_a_region_was_not_asked(fault: Fault, code: str) -> None:
     one = board()
     assert one.why_not("first", 0) is None
-    record(one, "first", says(fault), 0)
+    closed_it, later = OSError("closed the gate"), OSError("of another kind")
+    record(one, "first", Failure(fault, "Code", "", answered=True, cause=closed_it), 0)
+    record(one, "first", Failure(Fault.LOCAL, "Code", "", cause=later), 0)
     reason = one.why_not("first", 0.5)
     assert reason is not None
-    assert (reason.fault, reason.code) == (fault, code)
+    assert (reason.fault, reason.code, reason.cause) == (fault, code, closed_it)
     assert "after Code" in reason.message
     assert one.why_not("first", 600) is None
 
 
 def test_an_open_breaker_says_so() -> None:
-    reason = trip(board(), "first").why_not("first", 0)
+    one = trip(board(), "first")
+    record(one, "first", says(Fault.LOCAL, answered=False), 0)
+    reason = one.why_not("first", 0)
     assert reason is not None
-    assert (reason.fault, reason.code) == (Fault.REGION, "BreakerOpen")
-    assert "3 times, InternalServiceError" in reason.message
+    assert (reason.fault, reason.code, reason.cause) == (Fault.REGION, "BreakerOpen", FAILED.cause)
+    assert "3 times" in reason.message
 
 
 def test_credentials_are_not_loaded_anew_again_and_again() -> None:

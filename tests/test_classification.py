@@ -327,6 +327,92 @@ def test_an_answer_without_a_code_is_not_the_services(code: str) -> None:
     assert "canary" not in f"{failure!r} {failure.cause} {failure.cause.response} {failure.cause.args}"
 
 
+def test_what_is_left_of_such_an_answer_is_its_status_and_operation() -> None:
+    failure = judge(answer("503", message="<html>canary</html>", retry_after="7"))
+    assert isinstance(failure.cause, errors.ClientError)
+    assert failure.cause.operation_name == "GetSecretValue"
+    assert failure.cause.response["Error"] == {"Code": "503", "Message": ""}
+    assert failure.cause.response["ResponseMetadata"] == {"HTTPStatusCode": 400, "HTTPHeaders": {"retry-after": "7"}}
+    assert failure.code == "503"
+    assert judge(answer("")).code == "NoErrorCode"
+
+
+@pytest.mark.parametrize("code", ["503", "ThrottlingException", "Throttling", "AccessDeniedException"])
+def test_an_answer_without_metadata_is_judged_all_the_same(code: str) -> None:
+    bare: Any = {"Error": {"Code": code}}
+    failure = judge(errors.ClientError(bare, "GetSecretValue"))
+    assert (failure.code, failure.message, failure.retry_after) == (code, "", 0.0)
+    assert judge(errors.ClientError({}, "GetSecretValue")).code == "NoErrorCode"
+
+
+@pytest.mark.parametrize(
+    ("failed", "sent", "fault"),
+    [
+        ("http://sm.internal:80/", "http://sm.internal/", Fault.REGION),
+        ("http://sm.internal/", "http://sm.internal:80/", Fault.REGION),
+        ("https://sm.internal:443/", "https://sm.internal/", Fault.REGION),
+        ("https://sm.internal/", "http://sm.internal/", Fault.IDENTITY),
+        ("http://sm.internal:4566/", "http://sm.internal:4567/", Fault.IDENTITY),
+    ],
+)
+def test_a_host_is_the_same_with_its_default_port_spelled_out(failed: str, sent: str, fault: Fault) -> None:
+    assert judge(errors.EndpointConnectionError(endpoint_url=failed, error="x"), endpoint=sent).fault is fault
+
+
+# What a failure and its cause may quote.
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "quoted"),
+    [
+        (errors.HTTPClientError(error=ValueError("canary")), "ValueError", "HTTPClientError: ValueError"),
+        (
+            errors.ResponseStreamingError(error="canary"),
+            "the response could not be read",
+            "ResponseStreamingError: the response could not be read",
+        ),
+        (
+            parsers.ResponseParserError("canary"),
+            "the response could not be read",
+            "ResponseParserError: the response could not be read",
+        ),
+        (ValueError("canary"), "the response could not be read", "ValueError: the response could not be read"),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else "",
+)
+def test_an_error_that_may_quote_a_body_is_replaced_by_its_name(error: Exception, message: str, quoted: str) -> None:
+    failure = judge(raised(error))
+    assert failure.message == message
+    assert type(failure.cause) is errors.HTTPClientError
+    assert str(failure.cause).endswith(f": {quoted}")
+    assert "canary" not in f"{failure!r} {failure.cause} {failure.cause.kwargs} {failure.cause.args}"
+
+
+def test_an_error_that_cannot_is_kept_without_what_hangs_on_it() -> None:
+    error = errors.ReadTimeoutError(request="canary", response="canary", endpoint_url=URL, error=OSError("x"))
+    told = str(error)
+    failure = judge(raised(error))
+    assert failure.cause is error
+    assert (failure.code, failure.message, str(error)) == ("ReadTimeoutError", told, told)
+    assert (error.request, error.response, error.__traceback__) == (None, None, None)
+    assert dict(error.kwargs) == {"endpoint_url": URL}
+
+
+def test_an_error_of_another_kind_gets_nothing_that_it_had_not() -> None:
+    error = errors.NoCredentialsError()
+    assert judge(error).cause is error
+    assert not hasattr(error, "request")
+    assert not hasattr(error, "response")
+
+
+def test_what_came_of_an_answer_and_of_a_request_for_credentials_is_its_cause() -> None:
+    denied, role = answer("AccessDeniedException"), answer("AccessDenied", operation="AssumeRole")
+    assert judge(raised(denied)).cause is denied
+    failure = judge(raised(role))
+    assert (failure.code, failure.message, failure.cause) == ("AccessDenied", "AssumeRole: told", role)
+    assert role.__traceback__ is None
+
+
 def test_a_code_nobody_knows_is_a_region_fault_and_an_answer() -> None:
     failure = judge(answer("SomethingNew"))
     assert (failure.fault, failure.answered) == (Fault.REGION, True)

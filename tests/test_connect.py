@@ -68,6 +68,21 @@ def test_after_the_window_the_current_version_is_read_anew(cache: FakeCache) -> 
     assert cache.events == []
 
 
+def test_a_window_that_closes_while_the_pending_version_is_waited_for_is_noticed(cache: FakeCache) -> None:
+    """Reads are spaced: AWSPENDING had become AWSCURRENT, and was gone, by the time it was asked for."""
+    cache.primary[PENDING] = "v2"
+
+    def finish(stage: str) -> None:
+        if stage == PENDING:
+            cache._runtime.advance(1.0)
+            cache.primary = {CURRENT: "v2", PREVIOUS: "v1"}
+
+    cache.on_read = finish
+    logging_in = InThread(lambda: cache.log_in(Database("v2").log_in))
+    assert logging_in.result() == "app in with v2", "without a pause"
+    assert [stage for stage, _ in cache.reads] == [CURRENT, PENDING, PREVIOUS, CURRENT]
+
+
 def test_with_alternating_users_the_other_user_logs_in(cache: FakeCache) -> None:
     cache.fields["v2"] = {"username": "app_clone"}
     cache.primary |= {CURRENT: "v2", PREVIOUS: "v1"}

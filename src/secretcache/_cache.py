@@ -18,6 +18,7 @@ from secretcache._errors import ConfigurationError, SecretNotFoundError
 from secretcache._events import Handle
 from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._freshness import Retry
+from secretcache._hits import HitClock
 from secretcache._ids import CURRENT, Query, parse_secret_id
 from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._rotations import PREVIOUS
@@ -144,6 +145,8 @@ class SecretCache:
         self._wrap = _wrap or _as_it_is
         self._runtime: Runtime = _runtime or SystemRuntime()
         self._now = self._runtime.now
+        self._clock = HitClock(self._now)
+        self._hit_now = self._clock.now
         self._written = Written(self._now)
         self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
@@ -193,10 +196,11 @@ class SecretCache:
                 entry = self._hot[secret_id]
             except (KeyError, TypeError):
                 return self._read(_Ask(secret_id, secret_id, None, None, timeout))
-            now = self._now()
+            now = self._hit_now()
             if now < entry.serve_until:
                 entry.last_read = now
                 return entry.secret
+            self._clock.late()
             return self._read(_Ask(secret_id, secret_id, None, None, timeout))
         return self._get_version(secret_id, version_stage, version_id, timeout)
 
@@ -273,8 +277,15 @@ class SecretCache:
 
         In their order, outside every lock, after `get()` returns the new value. A first load is no change, nor is a
         region switch or a lagging replica; a rollback is one. In background mode each hook has a worker thread of its
-        own, and a rotation is noticed within `ttl` even if nobody reads the secret; in `on_access` mode hooks run
-        before the read that noticed returns. A hook may use the cache. What it raises is logged and changes nothing.
+        own, and a rotation is noticed within `ttl` even if nobody reads the secret.
+
+        In `on_access` mode hooks run before the read that noticed returns, however long they take: its `timeout` does
+        not bound them. `get` and `refresh` run them in their own thread. `aget`, `arefresh` and `aprefetch` leave the
+        event loop to others meanwhile: a plain hook runs in a worker thread, an async one on its own loop. One read
+        runs a hook; others that noticed the same, and what the hook itself reads, do not wait for it. Where that read
+        was cancelled or out of time, a worker runs the hook all the same.
+
+        A hook may use the cache. What it raises is logged and changes nothing.
 
         Args:
             secret_id: the secret's name, or its partial or full ARN in any listed region.
@@ -402,6 +413,7 @@ class SecretCache:
         plan = self._prefetch(secret_ids, timeout, wait.wake)
         for waiter in plan.steps():
             wait.until_over(plan.engine, waiter)
+        plan.engine.rotations.hooks.run()
         return plan.result()
 
     async def aprefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
@@ -410,6 +422,7 @@ class SecretCache:
         plan = self._prefetch(secret_ids, timeout, wait.wake)
         for waiter in plan.steps():
             await wait.until_over(plan.engine, waiter)
+        await wait.until(plan.engine.rotations.hooks.start(wait.wake))
         return plan.result()
 
     def get_secret_value(self, **params: Any) -> dict[str, Any]:
@@ -428,8 +441,8 @@ class SecretCache:
         return get_secret_value(self, params)
 
     def stats(self) -> CacheStats:
-        """What is held and what was asked, at this moment."""
-        return self._current().stats()
+        """What is held, what was read and what was asked, at this moment, and what it cost."""
+        return self._current().stats(self._clock.hits)
 
     def region_health(self) -> Mapping[str, RegionHealth]:
         """The condition of each listed region at this moment, in the order they are listed."""
@@ -484,8 +497,11 @@ class SecretCache:
             entry = self._hot.get(key)
         except TypeError:  # an id that is no text: refused by name where it is read
             return None
-        now = self._now()
-        if entry is None or now >= entry.serve_until:
+        if entry is None:
+            return None
+        now = self._hit_now()
+        if now >= entry.serve_until:
+            self._clock.late()
             return None
         entry.last_read = now
         return entry.secret
@@ -499,16 +515,14 @@ class SecretCache:
         engine, begun = self._begin(ask, wait.wake)
         if isinstance(begun, Secret):
             return begun
-        wait.until_over(engine, begun)
-        return engine.conclude(begun)
+        return _answer(engine, begun, wait)
 
     async def _aread(self, ask: _Ask) -> Secret:
         wait = TaskWait(self._runtime)
         engine, begun = self._begin(ask, wait.wake)
         if isinstance(begun, Secret):
             return begun
-        await wait.until_over(engine, begun)
-        return engine.conclude(begun)
+        return await _aanswer(engine, begun, wait)
 
     def _begin(self, ask: _Ask, wake: Callable[[], None]) -> tuple[Engine, Secret | Waiter]:
         engine, seconds = self._current(), self._seconds(ask.timeout)
@@ -541,8 +555,7 @@ class SecretCache:
         engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
         if isinstance(begun, Secret):
             return begun
-        wait.until_over(engine, begun)
-        return engine.conclude(begun)
+        return _answer(engine, begun, wait)
 
     async def _afresh(
         self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float
@@ -552,8 +565,7 @@ class SecretCache:
         engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
         if isinstance(begun, Secret):
             return begun
-        await wait.until_over(engine, begun)
-        return engine.conclude(begun)
+        return await _aanswer(engine, begun, wait)
 
     def _begin_fresh(
         self, secret_id: str, stage: str, newer_than: str | None, timeout: float, wake: Callable[[], None]
@@ -620,6 +632,8 @@ class SecretCache:
     def _begin_anew(self, *, with_values: bool) -> None:
         self._runtime = self._given_runtime or SystemRuntime()
         self._now = self._runtime.now
+        self._clock = HitClock(self._now)
+        self._hit_now = self._clock.now
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine
@@ -644,6 +658,28 @@ def _fits(entry: Entry, expected: str | None, previous: Secret | None) -> bool:
     held = entry.secret
     asked_since = previous.requested_at >= entry.since_at and previous.region == held.region
     return asked_since and version != held.version_id
+
+
+def _answer(engine: Engine, waiter: Waiter, wait: ThreadWait) -> Secret:
+    try:
+        wait.until_over(engine, waiter)
+    except BaseException:  # interrupted: what its flight has brought is told all the same
+        engine.cut_off()
+        raise
+    engine.rotations.hooks.run()
+    return engine.conclude(waiter)
+
+
+async def _aanswer(engine: Engine, waiter: Waiter, wait: TaskWait) -> Secret:
+    try:
+        await wait.until_over(engine, waiter)
+    except GeneratorExit:  # collected: a finalizer takes no lock, and the next reader sees to what is pending
+        raise
+    except BaseException:  # cancelled: what its flight has brought is told all the same
+        engine.cut_off()
+        raise
+    await wait.until(engine.rotations.hooks.start(wait.wake))
+    return engine.conclude(waiter)
 
 
 def _unsubscribe(owner: weakref.ref[SecretCache], key: object) -> None:

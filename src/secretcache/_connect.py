@@ -194,7 +194,7 @@ class Bridge(Generic[_T]):
 
     def _round(self) -> Generator[Read | Wait | Login[_T], None, bool]:
         """Each stage once: its value of a request sent after the refusal. Returns whether the call is over."""
-        stages = [CURRENT, PENDING, PREVIOUS]
+        stages, looked_at = [CURRENT, PENDING, PREVIOUS], self.runtime.now()
         for stage in stages:
             left = self._deadline - self.runtime.now()
             if left <= 0:
@@ -204,9 +204,11 @@ class Bridge(Generic[_T]):
             yield read
             if read.secret is None:
                 self.tried.append(f"{stage}: {read.failed}")
+                # Reads are spaced: by the time this one was sent, it may have become AWSCURRENT.
+                stages += [CURRENT] if stage == PENDING and self.runtime.now() >= looked_at + _FIRST_PAUSE else []
                 continue
             if stage == CURRENT:
-                self._newer_than = read.secret.version_id
+                self._newer_than, looked_at = read.secret.version_id, self.runtime.now()
             if (yield from self._log_in(stage, read.secret)):
                 return True
             if (

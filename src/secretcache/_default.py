@@ -6,7 +6,7 @@ from secretcache._cache import SecretCache
 from secretcache._errors import ConfigurationError
 from secretcache._fork import process_lock
 
-__all__ = ["default_cache", "set_default_cache"]
+__all__ = ["default_cache", "offer_default_cache", "set_default_cache"]
 
 _cache: SecretCache | None = None
 
@@ -37,3 +37,12 @@ def set_default_cache(cache: SecretCache | None) -> SecretCache | None:
     with process_lock():
         before, _cache = _cache, cache
     return before
+
+
+def offer_default_cache(cache: SecretCache) -> bool:
+    """Puts a cache in place as the process's own if there is none yet; returns whether it did."""
+    global _cache  # noqa: PLW0603 - as above
+    with process_lock():
+        if _cache is None:
+            _cache = cache
+        return _cache is cache

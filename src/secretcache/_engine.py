@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import cachetools
 
 from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError
-from secretcache._events import Bulletin
+from secretcache._events import Bulletin, Event
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
 from secretcache._ids import CURRENT, Query, SecretId
@@ -73,6 +74,7 @@ class Engine:
         self.pid = os.getpid()
         self._paused: set[Callable[[], None]] = set()
         self._waits = 0
+        self._reads: Counter[str] = Counter()
         self._look_at = float("-inf")
         """When the background thread will look next; it has not looked yet, and will when it is started."""
         self.closed = False
@@ -101,11 +103,11 @@ class Engine:
             now = self._runtime.now()
             entry = self.store.find(query)
             if entry is not None and now < entry.serve_until and not forced:
-                return self._hit(key, entry, now)
+                return self._fresh(key, entry, now)
             is_known = entry is not None and newer_than not in (None, entry.secret.version_id) and now < entry.dead_at
             # Of another stage what is held says nothing: only AWSCURRENT's moves are followed.
             if entry is not None and is_known and query.stage == CURRENT:
-                return self._hit(key, entry, now)
+                return self._fresh(key, entry, now)
             asked = self._canonical(query)
             if forced:
                 self._forget_refusal(asked)
@@ -116,13 +118,15 @@ class Engine:
                 self._probe_beside(asked, now, act)
                 joined = self._join(entry, asked, now, timeout, forced=forced, newer_than=newer_than)
                 if joined is None and entry is not None:
-                    return self._hit(key, entry, now)
+                    return self._stand_in(key, entry, now)
                 if joined is not None:
                     waiter = Waiter(key, query, *joined, wake, forced, patient=newer_than is not None)
                     waiter.flight.join(wake)
                     self._waits += 1
                     self._loads.advance(waiter.flight, now, act)
                     return waiter
+            else:
+                self._reads[refusal.fault.name.lower()] += 1
         raise error_for(query, refusal or Verdict(Fault.REGION, ()), now, self._transport.host)
 
     def look(self, waiter: Waiter) -> float | None:
@@ -133,11 +137,12 @@ class Engine:
             over = waiter.flight.over or now >= waiter.until
             if over and not waiter.flight.over:  # who looks after it now?
                 self._wake_background(act, nudge=True)
+            if over:  # here, under the lock: who sees to a hook is settled with the answer
+                self.leave(waiter)
             return None if over else min(waiter.until, waiter.flight.wake_at)
 
     def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
-        self.rotations.hooks.run()
         flight = waiter.flight
         with self._decide(for_reader=True):
             now = self._runtime.now()
@@ -151,9 +156,12 @@ class Engine:
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
                 ):  # nobody else need wait so long
                     self._freshness.lend(entry, flight.route.deadline)
-                return self._hit(waiter.key, entry, now)
+                serve = self._fresh if arrived else self._stand_in
+                return serve(waiter.key, entry, now)
             if flight.secret is not None and is_of(waiter.query, flight.secret):  # not held, or evicted since
+                self._reads["fresh"] += 1
                 return flight.secret
+            self._reads[_outcome_of(flight)] += 1
         if flight.secret is not None:
             raise made_again(waiter.query, flight.secret)
         raise self.error(waiter.query, flight)
@@ -162,6 +170,11 @@ class Engine:
         """A waiter waits no longer; nothing else changes."""
         waiter.flight.leave(waiter.wake)
         self._paused.discard(waiter.wake)
+
+    def cut_off(self) -> None:
+        """A waiter that has left was cancelled or interrupted: workers call the hooks that it would have called."""
+        with self._decide() as act:
+            act.append(self.rotations.hooks.hand_over)
 
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
@@ -246,11 +259,21 @@ class Engine:
             entry = self.store.find(query)
             return entry.secret if entry is not None and self._runtime.now() < entry.serve_until else None
 
-    def stats(self) -> CacheStats:
-        """The counts at this moment."""
+    def stats(self, hits: int = 0) -> CacheStats:
+        """The counts at this moment. `hits`: those that never came here."""
         with self._decide():
-            regions = MappingProxyType(self._loads.stats())
-            return CacheStats(len(self.store), self._waits, self.store.evictions, regions)
+            return CacheStats(
+                len(self.store),
+                self._waits,
+                self.store.evictions,
+                MappingProxyType(self._loads.stats()),
+                MappingProxyType({"hit": hits, **self._reads}),
+                MappingProxyType(self._ages()),
+            )
+
+    def _ages(self) -> dict[str, float]:
+        current = (entry for entry in self.store.entries() if entry.is_current)
+        return {one.secret.name: max(0.0, one.last_read - one.secret.requested_at) for one in current}
 
     def health(self) -> Mapping[str, RegionHealth]:
         """The condition of each region at this moment."""
@@ -285,7 +308,7 @@ class Engine:
             self.closed = True
             wakes = [*self._paused, *(wake for flight in self._loads.open for wake in flight.waiters())]
             self._loads.close()
-            self.rotations.hooks.close()
+            wakes += self.rotations.hooks.close()
             self.store.clear()
             self._negatives.clear()
         for wake in wakes:
@@ -396,6 +419,33 @@ class Engine:
         entry.last_read = now
         return entry.secret
 
+    def _fresh(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
+        self._reads["fresh"] += 1
+        return self._hit(key, entry, now)
+
+    def _stand_in(self, key: HotKey | None, entry: Entry, now: float) -> Secret:
+        """An old value for a reader who has asked for a new one."""
+        stale = now >= self._freshness.stale_at(entry)
+        self._reads["stale" if stale else "fresh"] += 1
+        if stale:
+            self._tell_stale(entry, now)
+        return self._hit(key, entry, now)
+
+    def _tell_stale(self, entry: Entry, now: float) -> None:
+        if not entry.stands_in:
+            entry.stands_in = True
+            age = now - entry.secret.requested_at
+            self._tell(entry, "served", age, f"no region answers; a value {age:.0f} s old stands in")
+
+    def _tell_fresh_again(self, entry: Entry, now: float) -> None:
+        if entry.stands_in and not entry.failures:
+            entry.stands_in = False
+            self._tell(entry, "over", now - entry.secret.requested_at, "a region has answered again")
+
+    def _tell(self, entry: Entry, outcome: str, age: float, detail: str) -> None:
+        event = Event("stale", entry.secret.region, entry.secret.name, outcome, age, detail)
+        self._loads.board.events.append(event)
+
     def _canonical(self, query: Query) -> Query:
         address = self.store.address(query.secret)
         return query if address == query.secret else replace(query, secret=address)
@@ -444,8 +494,10 @@ class Engine:
     ) -> None:
         self.store.outdated, self.store.sent = False, self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
-        self.rotations.arrived(secrets, now, act)
-        for waiting in self.rotations.released(self._loads.open, secrets):
+        released = self.rotations.released(self._loads.open, secrets)
+        awaited = any(one.waiters() for one in (flight, *released) if one is not None)
+        self.rotations.arrived(secrets, now, act, awaited=awaited)
+        for waiting in released:
             waiting.ticket, waiting.secrets = ticket, {waiting.query: secrets[waiting.query]}
             self._loads.advance(waiting, now, act)
         if flight is None or flight.over:
@@ -472,14 +524,17 @@ class Engine:
         negative = self._negatives.get(query)
         if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
             return None
-        return self.store.put(query, secret, ticket, now)
+        entry = self.store.put(query, secret, ticket, now)
+        if entry is not None:
+            self._tell_fresh_again(entry, now)
+        return entry
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
         for query, secret in (flight.secrets or {}).items():
             self._negatives.pop(query, None)
             if flight.fallback is not None and self.store.find(query) is None:  # outdated, but all there is
                 self.store.put(query, secret, flight.ticket, now, last_resort=True)
-                self.rotations.arrived({query: secret}, now, act)
+                self.rotations.arrived({query: secret}, now, act, awaited=bool(flight.waiters()))
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
         if flight.verdict is not None and single:
             self._failed(flight, flight.verdict, now)
@@ -502,6 +557,8 @@ class Engine:
                 self.store.drop(entry, self._loads.ticket)
         elif entry is not None:
             self._freshness.postpone(entry, now, refused=verdict.refused)
+            if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody
+                self._tell_stale(entry, now)
             self.store.bury(now)
 
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
@@ -546,6 +603,12 @@ def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
     if engine is not None and not engine.closed:
         query = Query(engine.store.asked_as(entry.record))
         engine.learned(entry, ask_primary(engine._transport, query, region))  # noqa: SLF001
+
+
+def _outcome_of(flight: Flight) -> str:
+    """What a read was that ended without a value, as its region's failures are called."""
+    fault = Fault.MISSING if flight.secret is not None else flight.verdict.fault if flight.verdict else Fault.REGION
+    return fault.name.lower()
 
 
 def _refresh_at(entry: Entry) -> float:

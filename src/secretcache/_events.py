@@ -29,6 +29,9 @@ _LEVELS = {
     "bridged": logging.INFO,
     "suspect": logging.DEBUG,
 }
+_ENDINGS = {"breaker": "open", "stale": "served"}
+"""Of what begins and ends: the outcome that is the trouble. The others are good news."""
+_FIELDS = ("region", "secret_id", "outcome", "seconds", "detail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,12 @@ class Event:
     region: str | None = None
     secret_id: str | None = None
     outcome: str | None = None
-    """Of a call: `answered` or the class of its failure. Of a breaker: its new state."""
+    """Of a call: `answered` or the class of its failure. Of a breaker: its new state. Of `stale`: `served` when the
+    episode begins, `over` when it ends. Of `rotation` and `divergence`: the version."""
     seconds: float | None = None
-    """Of a call: how long it took. Of a gate: for how long it is closed."""
+    """Of a call: how long it took. Of a gate: for how long it is closed. Of `stale`: the age of the value."""
     detail: str = ""
-    """The rest, in words."""
+    """The rest, in words. Of a call: the operation."""
 
 
 class Handle:
@@ -113,7 +117,7 @@ class Bulletin:
 
     def _write(self, event: Event) -> None:
         level = _LEVELS.get(event.name)
-        if event.name == "breaker" and event.outcome != "open":
+        if event.name in _ENDINGS and event.outcome not in {None, _ENDINGS[event.name]}:
             level = logging.INFO
         if level is None or not _log.isEnabledFor(level):
             return
@@ -122,6 +126,6 @@ class Bulletin:
             return
         self._logged = {one: at for one, at in self._logged.items() if at + _QUIET_SECONDS > now} | {key: now}
         words = [event.region, event.secret_id, event.outcome, event.detail]
-        fields = {"region": event.region, "secret_id": event.secret_id, "outcome": event.outcome}
-        extra = {f"secretcache_{name}": value for name, value in {"event": event.name, **fields}.items() if value}
+        told = {"event": event.name, **{name: getattr(event, name) for name in _FIELDS}}
+        extra = {f"secretcache_{name}": value for name, value in told.items() if value not in {None, ""}}
         _log.log(level, "%s: %s", event.name, "; ".join(word for word in words if word), extra=extra)

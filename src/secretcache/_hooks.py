@@ -94,6 +94,18 @@ class Subscription:
             _wait(running, self.loop)
 
 
+@dataclass(eq=False, slots=True)
+class _Awaited:
+    """Hooks that workers call while a task waits for their end."""
+
+    wake: Callable[[], None]
+    left: set[Subscription]
+
+    def end(self, one: Subscription) -> None:
+        self.left.discard(one)
+        self.wake()
+
+
 class Hooks:
     """The rotation hooks of one cache."""
 
@@ -101,6 +113,7 @@ class Hooks:
         self._runtime = runtime
         self._background = background
         self._subscriptions: tuple[Subscription, ...] = ()
+        self._awaited: set[_Awaited] = set()
         self._lock = runtime.lock()
         """Over who runs a hook; never held while one runs."""
         self.failures = 0
@@ -140,59 +153,106 @@ class Hooks:
             for one in parent._subscriptions
         )
 
-    def noticed(self, those: Iterable[Subscription], new: Secret) -> list[Callable[[], None]]:
-        """Notes that a value was accepted as current; returns what is to be done after the lock is released."""
+    def noticed(self, those: Iterable[Subscription], new: Secret, *, awaited: bool = True) -> list[Callable[[], None]]:
+        """Notes that a value was accepted as current; returns what is to be done after the lock is released.
+
+        Awaited: by a reader who, in `on_access` mode, sees to the hooks before it returns.
+        """
         act: list[Callable[[], None]] = []
         for one in those:
             old, one.seen = one.seen, new
             if old is None or old.version_id == new.version_id:
                 continue
             one.pending.append(RotationEvent(one.secret_id, old, new))
-            if self._background:
+            if self._background or not awaited:
                 act.append(partial(self._submit, one))
         return act
 
     def run(self) -> None:
         """In `on_access` mode: calls what is pending, in the thread of the read that noticed."""
-        for one in self._subscriptions:
-            if one.pending and not self._background:
-                self._drain(one)
+        for one in self._left_to_readers():
+            self._work(one)
 
-    def close(self) -> None:
-        """Lets the workers go, and forgets the values."""
+    def start(self, wake: Callable[[], None]) -> Callable[[], bool]:
+        """`run` for a task, which must not block its loop: workers call what is pending.
+
+        Returns what tells whether they are through; `wake` is called whenever that may have changed. Whoever waits may
+        leave: the hooks are called all the same.
+        """
+        those = _Awaited(wake, {one for one in self._left_to_readers() if self._claim(one)})
+        if those.left:
+            self._awaited.add(those)
+        for one in tuple(those.left):
+            self._to_worker(one, partial(self._call_claimed, one, those))
+        return lambda: not those.left or those not in self._awaited
+
+    def hand_over(self) -> None:
+        """In `on_access` mode: has workers call what is pending, since the reader who noticed cannot."""
+        for one in self._left_to_readers():
+            self._submit(one)
+
+    def _left_to_readers(self) -> list[Subscription]:
+        return [one for one in self._subscriptions if one.pending and not one.running and not self._background]
+
+    def close(self) -> list[Callable[[], None]]:
+        """Lets the workers go, and forgets the values; returns the wake-ups of those who wait for hooks."""
+        waiting, self._awaited = self._awaited, set()
         for one in self._subscriptions:
             if one.lane is not None:
                 one.lane.close()
             self._drop(one)
         self._subscriptions = ()
+        return [those.wake for those in waiting]
 
     def _submit(self, one: Subscription) -> None:
+        self._to_worker(one, partial(self._work, one))
+
+    def _to_worker(self, one: Subscription, job: Callable[[], None]) -> None:
         # A worker of its own for each: a slow hook delays only the later calls of itself.
-        if one.lane is None:
-            one.lane = Lane(f"hook-{one.secret.name}", self._runtime, width=1)
-        if not one.lane.submit(partial(self._drain, one)):
-            self._drain(one)  # no thread is to be had: better here than not at all
+        with self._lock:
+            lane = one.lane = one.lane or Lane(f"hook-{one.secret.name}", self._runtime, width=1)
+        if not lane.submit(job):
+            job()  # no thread is to be had: better here than not at all
 
     def _drop(self, one: Subscription) -> None:
         with self._lock:
             one.pending.clear()
             one.seen = None
 
-    def _drain(self, one: Subscription) -> None:
-        event = self._next(one, again=False)
+    def _work(self, one: Subscription) -> None:
+        if self._claim(one):
+            self._drain(one)
+
+    def _call_claimed(self, one: Subscription, those: _Awaited) -> None:
         try:
-            while event is not None:
-                self.failures += not one.call(event)
-                event = self._next(one, again=True)
+            self._drain(one)
+        finally:
+            those.end(one)
+            if not those.left:
+                self._awaited.discard(those)
+
+    def _claim(self, one: Subscription) -> bool:
+        """Whether the hook is now the caller's to call: nobody else does, be it a hook that reads or another reader."""
+        with self._lock:
+            free = bool(one.pending) and not one.running
+            one.running = one.running or free
+            return free
+
+    def _drain(self, one: Subscription) -> None:
+        try:
+            while (event := self._next(one)) is not None:
+                if not one.call(event):
+                    self._count_failure()
         except BaseException:
             one.running = False
             raise
 
-    def _next(self, one: Subscription, *, again: bool) -> RotationEvent | None:
-        """What the hook is to be called for next, if nobody else runs it: a hook that reads, or another reader."""
+    def _count_failure(self) -> None:
         with self._lock:
-            if one.running and not again:
-                return None
+            self.failures += 1
+
+    def _next(self, one: Subscription) -> RotationEvent | None:
+        with self._lock:
             one.running = bool(one.pending)
             return one.pending.popleft() if one.pending else None
 

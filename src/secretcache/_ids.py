@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from secretcache._errors import ConfigurationError
@@ -21,6 +22,7 @@ __all__ = ["CURRENT", "Query", "SecretId", "parse_secret_id", "partition_of"]
 CURRENT = "AWSCURRENT"
 _LONGEST_ID = 2048  # GetSecretValue's own limit
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")
+_SUFFIX_LENGTH = 7
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}\Z")
 _ARN_FIELDS = 7
 _PARTITIONS = (
@@ -55,7 +57,9 @@ class SecretId:
 
     def without_suffix(self) -> SecretId:
         """The partial ARN of a full one; an id without a suffix as it is."""
-        return replace(self, name=_SUFFIX.sub("", self.name)) if self.is_arn else self
+        if not self.partition or not _SUFFIX.search(self.name):
+            return self
+        return SecretId(self.name[:-_SUFFIX_LENGTH], self.account, self.partition)
 
     def names(self, answered: SecretId) -> bool:
         """Whether an answer's full ARN is an answer to this id: the ARN itself, or the partial ARN of it."""
@@ -107,10 +111,11 @@ def parse_secret_id(text: object, regions: Sequence[str]) -> SecretId:
         raise ConfigurationError(f"secret_id must be a secret's name or ARN (str), got {type(text).__name__}")
     if not text.strip() or len(text) > _LONGEST_ID:
         raise ConfigurationError(f"secret_id must have 1 to {_LONGEST_ID} characters, got {len(text)} ({text[:20]!r})")
-    return _parse_arn(text, regions) if text.startswith("arn:") else SecretId(text)
+    return _parse_arn(text, tuple(regions)) if text.startswith("arn:") else SecretId(text)
 
 
-def _parse_arn(text: str, regions: Sequence[str]) -> SecretId:
+@lru_cache(maxsize=16)  # an answer's ARN is read three times on its way in
+def _parse_arn(text: str, regions: tuple[str, ...]) -> SecretId:
     fields = text.split(":", _ARN_FIELDS - 1)
     if len(fields) < _ARN_FIELDS or not all(fields) or fields[2] != "secretsmanager" or fields[5] != "secret":
         raise ConfigurationError(

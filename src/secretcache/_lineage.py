@@ -63,9 +63,8 @@ class Lineage:
             return Judgement.SAME
         if ticket <= self.accepted:  # never seen, it may be newer all the same: somebody is asked again
             return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
-        # Row J, and every ordinary rotation: the region that had shown the current version shows another now. But
-        # where a rollback has made that version current again since, it may not have seen the rollback yet.
-        moved_on = before == self.current and (asked >= self.brought or version not in self.superseded)
+        # Row J, and every ordinary rotation: the region that had shown the current version shows another now.
+        moved_on = before == self.current
         if region == primary or moved_on or self._is_vouched(region, ticket):
             return Judgement.MOVED
         if version in self.superseded:
@@ -86,6 +85,9 @@ class Lineage:
 
     def move(self, version: str, ticket: int, sent: int, requested_at: float, *, sure: bool = True) -> None:
         """Makes another version the current one. Not sure: the one before may yet turn out to be the newer."""
+        if version in self.superseded:
+            # Who showed it when it was current before is not known to have come this far: what it shows next is older.
+            self.shown = {region: one for region, one in self.shown.items() if one[0] != version}
         kept = tuple(one for one in self.superseded if one not in (version, self.current))
         self.superseded = (*kept, *((self.current,) if sure else ()))[-_LONGEST:]
         self.current, self.confirmed_at = version, requested_at

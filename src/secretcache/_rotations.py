@@ -123,13 +123,13 @@ class Rotations:
 
     # What an answer brings.
 
-    def arrived(self, secrets: dict[Query, Secret], now: float, act: Actions) -> None:
-        """Looks at what the store made of an answer."""
+    def arrived(self, secrets: dict[Query, Secret], now: float, act: Actions, *, awaited: bool) -> None:
+        """Looks at what the store made of an answer. Awaited: by a reader who sees to hooks in `on_access` mode."""
         for query, secret in secrets.items():
             if query.stage == PREVIOUS and (entry := self._store.find(Query(query.secret))):
                 self._place(entry, secret, now, act)
         for entry, secret, before in self._take(self._store.accepted):
-            self._accepted(entry, secret, before, act)
+            self._accepted(entry, secret, before, act, awaited=awaited)
         for entry, secret, judgement in self._take(self._store.unplaced):
             self._unplaced(entry, secret, judgement, now, act)
 
@@ -166,11 +166,11 @@ class Rotations:
         taken, those[:] = those[:], []
         return taken
 
-    def _accepted(self, entry: Entry, secret: Secret, before: str | None, act: Actions) -> None:
+    def _accepted(self, entry: Entry, secret: Secret, before: str | None, act: Actions, *, awaited: bool) -> None:
         if before is not None:
             self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {before}")
         those = [one for one in self._alive() if self._store.find(Query(one.secret)) is entry]
-        act.extend(self.hooks.noticed(those, secret))
+        act.extend(self.hooks.noticed(those, secret, awaited=awaited))
 
     def _place(self, entry: Entry, previous: Secret, now: float, act: Actions) -> None:
         lineage = entry.record.lineage

@@ -122,6 +122,41 @@ class _Queue:
             return None
 
 
+class Bell:
+    """What one thread waits for and others ring: a lock that is free while it rings.
+
+    `threading.Event` makes two locks and a condition for each read, and a third lock for each wait: 20 us more.
+    """
+
+    __slots__ = ("_silence",)
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def set(self) -> None:
+        """Rings until it is cleared."""
+        try:
+            self._silence.release()
+        except RuntimeError:  # it rings already
+            return
+
+    def clear(self) -> None:
+        """Silences it."""
+        self._silence.acquire(blocking=False)
+
+    def is_set(self) -> bool:
+        """Whether it rings."""
+        return not self._silence.locked()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until it rings, at most so long; returns whether it does."""
+        rings = self._silence.acquire(timeout=seconds)
+        if rings:
+            self.set()
+        return rings
+
+
 class _Joinable:
     def __init__(self, thread: threading.Thread) -> None:
         self._thread = thread
@@ -142,13 +177,13 @@ class SystemRuntime:
         """A new lock."""
         return threading.Lock()
 
-    def event(self) -> threading.Event:
+    def event(self) -> Bell:
         """A new event."""
-        return threading.Event()
+        return Bell()
 
     def wait(self, event: Event, until: float) -> bool:
         """Waits in real time."""
-        assert isinstance(event, threading.Event)  # noqa: S101 - made by event() above
+        assert isinstance(event, Bell)  # noqa: S101 - made by event() above
         return event.wait(min(max(0.0, until - self.now()), threading.TIMEOUT_MAX))
 
     def alarm(self, loop: asyncio.AbstractEventLoop, until: float, ring: Callable[[], None]) -> Callable[[], None]:

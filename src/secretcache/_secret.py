@@ -33,7 +33,6 @@ class Secret:
     queue or a disk by accident. `copy` and `deepcopy` give the same object.
 
     Attributes:
-        arn: the secret's ARN in the region that answered.
         name: the secret's name.
         version_id: the version's id, the same in every region.
         version_stages: the stages attached to that version when it was read, for example `("AWSCURRENT",)`.
@@ -44,10 +43,11 @@ class Secret:
 
     __slots__ = (
         "__weakref__",
+        "_arn",
         "_lifetime",
+        "_moved",
         "_parsed",
         "_value",
-        "arn",
         "created_date",
         "name",
         "region",
@@ -56,12 +56,14 @@ class Secret:
         "version_stages",
     )
 
-    arn: str
     name: str
     version_id: str
     version_stages: tuple[str, ...]
     region: str
     created_date: datetime | None
+    _arn: str
+    _moved: bool
+    """Whether that is the ARN in another region than the one that answered."""
     _value: str | bytes
     requested_at: float
     _lifetime: Lifetime
@@ -82,7 +84,8 @@ class Secret:
     ) -> None:
         put = super().__setattr__
         put("_value", value)
-        put("arn", arn)
+        put("_arn", arn)
+        put("_moved", False)  # noqa: FBT003
         put("name", name)
         put("version_id", version_id)
         put("version_stages", version_stages)
@@ -91,6 +94,22 @@ class Secret:
         put("requested_at", requested_at)
         put("_lifetime", lifetime)
         put("_parsed", None)
+
+    @property
+    def arn(self) -> str:
+        """The secret's ARN in the region that answered."""
+        if not self._moved:
+            return self._arn
+        arn, partition, service, _, rest = self._arn.split(":", 4)
+        return f"{arn}:{partition}:{service}:{self.region}:{rest}"
+
+    def keep_arn(self, same: str) -> str:
+        """Holds this text, the same ARN in any region, in place of its own: a second one would be a copy."""
+        if same == self._arn:
+            return self._arn
+        super().__setattr__("_moved", True)  # first: no reader may take the other region's for its own
+        super().__setattr__("_arn", same)
+        return same
 
     @property
     def string(self) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["CacheStats", "RegionStats"]
+__all__ = ["CacheStats", "RegionStats", "usd"]
+
+USD_PER_CALL = 0.05 / 10_000
+"""What AWS charges for Secrets Manager's API calls, in every region (aws.amazon.com/secrets-manager/pricing, 2026)."""
+
+
+def usd(calls: int) -> float:
+    """The price of so many API calls, in US dollars."""
+    return calls * USD_PER_CALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class RegionStats:
 
 @dataclass(frozen=True, slots=True)
 class CacheStats:
-    """A cache at one moment. Hits are not counted: counting them would cost a third of a hit (docs/design.md)."""
+    """A cache at one moment. All counts are since it was made, or since its process was forked."""
 
     entries: int
     """Versions held."""
@@ -37,3 +45,29 @@ class CacheStats:
     """Entries that had to go because `max_entries` was reached."""
     regions: Mapping[str, RegionStats]
     """By region, in the order they are listed."""
+    reads: Mapping[str, int] = field(default_factory=dict)
+    """All reads by outcome: `hit` (a lookup in memory), `fresh` (a value younger than `ttl`, or just asked for),
+    `stale` (an older one stood in), or the class of the failure, as in `RegionHealth.outcomes`. Hits that an outage
+    makes of stale values are hits here; the event `stale` tells of each such episode."""
+    age_seconds: Mapping[str, float] = field(default_factory=dict)
+    """By secret, of its current version held: how old the value was when it was last read."""
+
+    @property
+    def calls(self) -> int:
+        """API calls made, to all regions."""
+        return sum(region.calls for region in self.regions.values())
+
+    @property
+    def calls_usd(self) -> float:
+        """Their price in US dollars, at 0.05 per 10 000."""
+        return usd(self.calls)
+
+    @property
+    def calls_saved(self) -> int:
+        """API calls that were not made, compared with one call a read."""
+        return max(0, sum(self.reads.values()) - self.calls)
+
+    @property
+    def saved_usd(self) -> float:
+        """What those would have cost in US dollars, at 0.05 per 10 000."""
+        return usd(self.calls_saved)

@@ -67,6 +67,8 @@ class Entry:
     """From then on it is not served, whatever the regions do."""
     failures: int = 0
     """How often in a row no region could answer for it."""
+    stands_in: bool = False
+    """Whether it was told that an old value is served: once an episode."""
 
     @property
     def is_current(self) -> bool:
@@ -107,6 +109,8 @@ class Store:
         self._entries = _Bounded(max_entries)
         self._records: dict[str, Record] = {}
         self._own_accounts: set[str] = set()
+        self._partials = False
+        """Whether something may be held under a partial ARN."""
         self.pins: tuple[SecretId, ...] = ()
         """Secrets that stay, whoever reads them: somebody waits for their rotation."""
         self.accepted: list[tuple[Entry, Secret, str | None]] = []
@@ -159,20 +163,14 @@ class Store:
         known to be outdated and this is not the last resort.
         """
         full = answered_id(secret.arn, secret.region) or query.secret
-        text = secret.arn if secret.region == self._regions[0] else self._text(full)
+        text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
         if ticket <= self._floor_of(record, query.secret):
             lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
             self.outdated = self.outdated or self._is_behind(lineage, query, secret, ticket, now)
             return None
-        own = self._own_accounts
-        if not query.secret.is_arn and full.account not in own:
-            self._own(full.account)
         asked = text if query.secret == full else self._text(query.secret)
-        partial = self._text(full.without_suffix())
-        # The name stands for the partial ARN too, once the account is known to be our own.
-        names = (self._text(self._by_name(query.secret)), secret.name if full.account in own else partial)
-        texts = dict.fromkeys((text, asked, *names, *([partial] if partial in self._records else [])))
+        texts = self._all_texts(query.secret, full, secret.name, (text, asked))
         record = record or Record(asked, floor=self._floor)
         if self._later_known(record, texts, ticket):
             return None
@@ -185,6 +183,19 @@ class Store:
             return None
         self._lead(record, texts)
         return self._hold(record, query, secret, ticket, now, sure=not last_resort)
+
+    def _all_texts(self, asked: SecretId, full: SecretId, name: str, texts: tuple[str, ...]) -> dict[str, None]:
+        """All the texts under which a record is to be found, in the order of their precedence."""
+        own = self._own_accounts
+        if not asked.is_arn and full.account not in own:
+            self._own(full.account)
+        if not asked.is_arn and not self._partials:
+            return dict.fromkeys((*texts, name))
+        partial = self._text(full.without_suffix())
+        # The name stands for the partial ARN too, once the account is known to be our own.
+        names = (self._text(self._by_name(asked)), name if full.account in own else partial)
+        self._partials = True
+        return dict.fromkeys((*texts, *names, *([partial] if partial in self._records else [])))
 
     def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
@@ -243,6 +254,7 @@ class Store:
         The parent's may be half-way through a change: an entry that was being removed is left out.
         """
         self._own_accounts, self._floor = set(parent._own_accounts), parent._floor
+        self._partials = parent._partials
         self.pins = parent.pins
         records = {record: _copy(record) for record in parent._records.values()}
         entries = {one: self._adopt(one, records) for one in parent.entries() if one.serve_until > _NEVER}
@@ -262,7 +274,10 @@ class Store:
         return secret.in_region(self._regions[0])
 
     def _record(self, secret: SecretId) -> Record | None:
-        return self._records.get(self._text(secret)) or self._records.get(self._text(self._by_name(secret)))
+        record = self._records.get(self._text(secret))
+        if record is None and secret.account in self._own_accounts:
+            return self._records.get(self._text(self._by_name(secret)))
+        return record
 
     def primary_of(self, secret: SecretId) -> str | None:
         """The region that is the secret's primary, if that was said, was learned or goes without saying."""

@@ -64,6 +64,12 @@ class TaskWait:
         finally:
             room.leave(waiter)
 
+    async def until(self, over: Callable[[], bool]) -> None:
+        """Returns when that is true; whoever makes it so wakes this task."""
+        while not over():
+            await self._event.wait()
+            self._event.clear()
+
     async def _ring_or_wake(self, until: float) -> None:
         cancel = self._runtime.alarm(self._loop, until, self._event.set)
         try:

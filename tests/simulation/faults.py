@@ -263,17 +263,14 @@ def subscribe(world: World, house: House, draw: Random) -> None:
         _told(world, name, number, event)
         task = world.machine.current
         call = world.calls.get(task)
-        if call is not None:
-            call.in_user_code += 1
+        held = world.hook_begins(cache, call)
         task.outside += 1
         if blocks:
             world.machine.sleep(blocks)
         if reads:
             _read(world.house().cache, name)
         task.outside -= 1
-        if call is not None:
-            call.in_user_code -= 1
-            call.deadline = max(call.deadline, world.machine.time)
+        world.hook_ends(cache, call, held)
         if fails:
             raise LookupError("a hook that fails")
 

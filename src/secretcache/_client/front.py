@@ -72,9 +72,8 @@ class _Front:
     def get_secret_value(self, *args: Any, **kwargs: Any) -> Any:
         # The common case skips botocore's pipeline, a hundred times the price of a hit. Whatever is out of the ordinary
         # (a Stubber, a wrong parameter) goes through it, and comes to the same desk in the end.
-        ordinary = not args and "SecretId" in kwargs and kwargs.keys() <= _PLAIN and not self.meta.events.touched
-        if ordinary and all(type(value) is str and value for value in kwargs.values()):
-            told = self._desk.get_secret_value(kwargs)
+        if not args and not self.meta.events.touched and _is_plain(kwargs):
+            told = self._desk.hit(kwargs) or self._desk.get_secret_value(kwargs)
             if told is not None:
                 return told
         return super().get_secret_value(*args, **kwargs)  # type: ignore[misc] # of the class botocore generates
@@ -85,6 +84,14 @@ class _Front:
             self.cache.close()
         self._desk.regions.close()
         super().close()  # type: ignore[misc]
+
+
+def _is_plain(params: dict[str, Any]) -> bool:
+    """Whether a request is one of the common, sound ones."""
+    secret_id = params.get("SecretId")
+    if type(secret_id) is not str or not secret_id:
+        return False
+    return len(params) == 1 or (params.keys() <= _PLAIN and all(type(one) is str and one for one in params.values()))
 
 
 class _Desk:
@@ -101,6 +108,11 @@ class _Desk:
         events.register_last("before-call", self._before_call)
         events.register_first("after-call", self._after_call)
         events.register_first("after-call-error", self._after_error)
+
+    def hit(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The response where the current value is at hand and nothing has been rotated through this client."""
+        secret = self._cache._held(params["SecretId"]) if len(params) == 1 and not self._rotating else None  # noqa: SLF001
+        return answer(secret) if secret is not None else None
 
     def get_secret_value(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
         """The response; None if the cache does not understand the id: then the service may."""

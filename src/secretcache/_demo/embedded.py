@@ -1,6 +1,7 @@
 """Moto's Secrets Manager in a thread of this process, with one faultable endpoint per region."""
 
 import contextlib
+import copy
 import os
 import socket
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
@@ -40,6 +42,21 @@ def _reset_moto() -> None:
     with _moto_lock:
         for _, _, backend in list(get_backend("secretsmanager").iter_backends()):
             backend.reset()
+
+
+def _replicas_in(region: str) -> "list[Any]":
+    """Moto's replicas in a region: each shows what its source, the secret in the primary region, shows."""
+    from moto.backends import get_backend  # noqa: PLC0415  (slow)
+
+    backends: list[Any] = [backend for _, at, backend in get_backend("secretsmanager").iter_backends() if at == region]
+    return [secret for backend in backends for secret in backend.secrets.values() if hasattr(secret, "source")]
+
+
+def _as_it_is(source: Any) -> Any:
+    """A copy of a moto secret that goes on showing what it shows now."""
+    copied = copy.copy(source)
+    copied.versions = copy.deepcopy(source.versions)
+    return copied
 
 
 def _one_at_a_time(application: _Application) -> _Application:
@@ -110,6 +127,9 @@ class EmbeddedSecretsManager:
         self._moto: ThreadedMotoServer | None = None
         self._admins: dict[str, Any] = {}
         self._lock = threading.RLock()
+        # Reading botocore's description of the service is most of what a client costs: once for all sessions.
+        self._loader = botocore.loaders.create_loader()
+        self._lagging: list[tuple[Any, Any]] = []
 
     def __enter__(self) -> "Self":
         self.start()
@@ -159,6 +179,7 @@ class EmbeddedSecretsManager:
             A new session.
         """
         session = _isolated_session()
+        session.register_component("data_loader", self._loader)
         session.set_config_variable("region", region)
         session.set_credentials(_DUMMY, _DUMMY)
         # Otherwise HTTP_PROXY would apply to 127.0.0.1 too.
@@ -215,6 +236,26 @@ class EmbeddedSecretsManager:
             for region in self._replicas:
                 self._check_replica(region, answer["Name"], answer["VersionId"])
             return str(answer["VersionId"])
+
+    def lag(self, region: str) -> None:
+        """Let a replica lag: it shows what it shows now until it catches up, whatever happens in the primary.
+
+        Moto has no lag of its own. It holds for the secrets that are there already.
+
+        Args:
+            region: The replica's region.
+        """
+        with _moto_lock:
+            for replica in _replicas_in(region):
+                self._lagging.append((replica, replica.source))
+                replica.source = _as_it_is(replica.source)
+
+    def catch_up(self) -> None:
+        """Let every replica that lags show what the primary shows, from now on."""
+        with _moto_lock:
+            while self._lagging:
+                replica, source = self._lagging.pop()
+                replica.source = source
 
     def _start_proxies(self, upstream: tuple[str, int]) -> None:
         self.proxies = {region: FaultProxy(upstream) for region in self._regions}

@@ -1,4 +1,4 @@
-"""The threads that read during the demo, and what each measures."""
+"""The threads that read or log in during the demo, and what each measures."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ __all__ = [
     "RAW_TRIES",
     "Arm",
     "Load",
+    "Plan",
     "Stage",
     "Tally",
     "cold_reads_within",
+    "join_all",
     "new_load",
     "new_raw_client",
 ]
@@ -41,7 +43,7 @@ _WARM_PAUSE_PER_READER = 0.00025  # so that many readers leave time for the serv
 _WARM_STAGGER = 0.65
 _COLD_PAUSE = 0.3
 _RAW_PAUSE = 0.05
-_JOIN_SECONDS = 8.0
+_JOIN_SECONDS = 20.0  # each ends within a second or two, but on a busy machine
 
 
 class Stage:
@@ -55,17 +57,21 @@ class Stage:
 
 @dataclass
 class Tally:
-    """What one thread measured in one phase; written by that thread alone. A read belongs to where it began."""
+    """What one thread measured in one phase; written by that thread alone. A read belongs to where it began.
+
+    What is said here of reads holds for logins too.
+    """
 
     reads: int = 0
     errors: int = 0
     longest: float = 0.0
     answered: dict[str, int] = field(default_factory=dict)
+    """How often each answer came: of a read, the region it came from."""
     first_error: str | None = None
 
-    def add_answer(self, region: str) -> None:
-        """Counts a read that brought a value from this region."""
-        self.answered[region] = self.answered.get(region, 0) + 1
+    def add_answer(self, answer: str) -> None:
+        """Counts a read that brought this."""
+        self.answered[answer] = self.answered.get(answer, 0) + 1
 
     def add_error(self, error: Exception) -> None:
         """Counts a read that failed."""
@@ -90,18 +96,19 @@ class Plan:
 
 
 class Arm:
-    """One reading thread.
+    """One thread that reads, or logs in, over and over.
 
     Args:
         name: the thread's name.
         stage: tells it which phase it is and when to end.
-        read: reads the secret of an id, and returns the region that the value came from.
+        read: reads the secret of an id, and returns the region that the value came from; or logs in with it, and
+            returns how that ended.
         plan: what it reads and when.
     """
 
     def __init__(self, name: str, stage: Stage, read: Callable[[str], str], plan: Plan) -> None:
         self.tallies = [Tally() for _ in range(stage.phases)]
-        self.last_region: str | None = None
+        self.last_answer: str | None = None
         self.waiting_since: float | None = None
         self._stage = stage
         self._read = read
@@ -126,8 +133,8 @@ class Arm:
         tally = self.tallies[self._stage.phase]
         begun = self.waiting_since = time.perf_counter()
         try:
-            self.last_region = self._read(secret_id)
-            tally.add_answer(self.last_region)
+            self.last_answer = self._read(secret_id)
+            tally.add_answer(self.last_answer)
         except Exception as error:  # noqa: BLE001 - whatever a read raises is an error that the application sees
             tally.add_error(error)
         self.waiting_since = None
@@ -158,12 +165,17 @@ class Load:
 
     def join(self) -> Sequence[str]:
         """Tells the threads to end and waits for them; returns the names of those that did not."""
-        self.stage.over.set()
-        deadline = time.monotonic() + _JOIN_SECONDS
-        threads = [arm.thread for arm in (*self.cached, self.raw) if arm.thread.ident is not None]
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return [thread.name for thread in threads if thread.is_alive()]
+        return join_all(self.stage, (*self.cached, self.raw))
+
+
+def join_all(stage: Stage, arms: Iterable[Arm]) -> Sequence[str]:
+    """Tells the threads of these arms to end and waits for them; returns the names of those that did not."""
+    stage.over.set()
+    deadline = time.monotonic() + _JOIN_SECONDS
+    threads = [arm.thread for arm in arms if arm.thread.ident is not None]
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in threads if thread.is_alive()]
 
 
 def new_load(stage: Stage, cache: SecretCache, raw_client: Any, warm: Sequence[str], cold: Sequence[str]) -> Load:

@@ -88,6 +88,12 @@ class EmbeddedPostgres(PrivateServer):
         with self.admin() as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Literal(password)))
 
+    @staticmethod
+    def is_refused(error: BaseException) -> bool:
+        """Whether an error of `connect` means that the server has refused the password."""
+        session = getattr(error, "pgconn", None)
+        return bool(session is not None and session.used_password)
+
     def refused_logins(self, role: str | None = None) -> int:
         """How many logins the server has refused since it started: of one role, or all."""
         starts = _REFUSED if role is None else tuple(f"{code}{role} " for code in _REFUSED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from rich import box
 from rich.table import Table
@@ -15,9 +15,27 @@ from secretcache._demo.load import RAW_SECONDS, RAW_TRIES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["RAW_TERMS", "PhaseResult", "Report", "reasons_to_fail", "table", "verdict"]
+__all__ = ["RAW_TERMS", "ActReport", "PhaseResult", "Report", "counts_of", "longest_of", "table_of", "verdict"]
+
+_P = TypeVar("_P")
 
 RAW_TERMS = f"timeouts cut from 60 s to {RAW_SECONDS:g} s and tries from 5 to {RAW_TRIES}, so that the demo ends"
+
+
+class ActReport(Protocol):
+    """What was measured in one act, and whether it showed what it is meant to show."""
+
+    def table(self) -> Table:
+        """The phases side by side, and their total."""
+
+    def notes(self) -> Sequence[str]:
+        """What a reader of the table must know."""
+
+    def reasons(self) -> list[str]:
+        """Why the act did not show what it is meant to show; empty when it did."""
+
+    def summary(self) -> str:
+        """What it showed, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,41 +74,47 @@ class Report:
     unended: Sequence[str] = field(default=())
     """Reading threads that did not end when they were told to."""
 
-    @property
-    def reads(self) -> int:
-        """Reads of the application in all phases."""
-        return sum(phase.reads for phase in self.phases)
+    def table(self) -> Table:
+        """The phases side by side, and their total."""
+        return table_of([phase.title for phase in self.phases], _rows(self))
 
-    @property
-    def errors(self) -> int:
-        """Reads of the application that failed."""
-        return sum(phase.errors for phase in self.phases)
+    def notes(self) -> Sequence[str]:
+        """What a reader of the table must know."""
+        return (
+            "a read counts where it began; the requests at an endpoint are the cache's and raw boto3's",
+            f"raw boto3 asks one region only, its {RAW_TERMS}",
+            "a region is preferred again 0.5 s after it is back, instead of 30 s, for the same reason",
+        )
+
+    def reasons(self) -> list[str]:
+        """Why the act did not show what it is meant to show; empty when it did."""
+        reasons = [reason for phase in self.phases for reason in _of_phase(phase)]
+        if self.unended:
+            reasons.append(f"reading threads did not end: {', '.join(self.unended)}")
+        return reasons
+
+    def summary(self) -> str:
+        """What it showed, in a few words."""
+        reads, errors = (sum(each) for each in zip(*((one.reads, one.errors) for one in self.phases), strict=True))
+        regions = ", then ".join(phase.answers_from for phase in self.phases)
+        return f"{reads:,} reads, {errors} errors; new secrets came from {regions}"
 
 
-def reasons_to_fail(report: Report) -> list[str]:
-    """Why the demo did not show what it is meant to show; empty when it did."""
-    reasons = [reason for phase in report.phases for reason in _of_phase(phase)]
-    if report.unended:
-        reasons.append(f"reading threads did not end: {', '.join(report.unended)}")
-    return reasons
-
-
-def verdict(report: Report) -> str:
+def verdict(reports: Sequence[ActReport]) -> str:
     """One line: PASSED or FAILED, and why."""
-    reasons = reasons_to_fail(report)
+    reasons = [reason for report in reports for reason in report.reasons()]
     if reasons:
         return f"FAILED: {'; '.join(reasons)}"
-    regions = ", then ".join(phase.answers_from for phase in report.phases)
-    return f"PASSED: {report.reads:,} reads, {report.errors} errors; new secrets came from {regions}"
+    return f"PASSED: {'; '.join(report.summary() for report in reports)}"
 
 
-def table(report: Report) -> Table:
-    """The phases side by side, and their total."""
+def table_of(titles: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> Table:
+    """A column for each phase and one for their total."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     shown.add_column("")
-    for heading in (*(phase.title for phase in report.phases), "in all"):
+    for heading in (*titles, "in all"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    for label, cells in _rows(report):
+    for label, cells in rows:
         shown.add_row(Text(label), *map(Text, cells))
     return shown
 
@@ -106,17 +130,17 @@ def _of_phase(phase: PhaseResult) -> Iterable[str]:
 
 def _rows(report: Report) -> Iterable[tuple[str, list[str]]]:
     phases = report.phases
-    yield "reads by the application", _counts(phases, lambda phase: phase.reads)
-    yield "  of them hits", _counts(phases, lambda phase: phase.reads - phase.waits)
-    yield "errors seen by it", _counts(phases, lambda phase: phase.errors)
-    yield "longest wait of a reader", _longest(phases, lambda phase: phase.longest)
-    yield "new secrets read", _counts(phases, lambda phase: phase.cold_reads)
+    yield "reads by the application", counts_of(phases, lambda phase: phase.reads)
+    yield "  of them hits", counts_of(phases, lambda phase: phase.reads - phase.waits)
+    yield "errors seen by it", counts_of(phases, lambda phase: phase.errors)
+    yield "longest wait of a reader", longest_of(phases, lambda phase: phase.longest)
+    yield "new secrets read", counts_of(phases, lambda phase: phase.cold_reads)
     yield from _per_region(report, "  from", lambda phase: phase.cold_answers)
     yield from _per_region(report, "calls to", lambda phase: phase.calls)
     yield from _per_region(report, "requests at", lambda phase: phase.requests)
-    yield "raw boto3: answers", _counts(phases, lambda phase: phase.raw_answers)
-    yield "raw boto3: errors", _counts(phases, lambda phase: phase.raw_errors)
-    yield "raw boto3: longest wait", _longest(phases, lambda phase: phase.raw_longest)
+    yield "raw boto3: answers", counts_of(phases, lambda phase: phase.raw_answers)
+    yield "raw boto3: errors", counts_of(phases, lambda phase: phase.raw_errors)
+    yield "raw boto3: longest wait", longest_of(phases, lambda phase: phase.raw_longest)
 
 
 def _per_region(
@@ -128,11 +152,13 @@ def _per_region(
         yield f"{label} {region}", [f"{count:,}" for count in (*counts, sum(counts))]
 
 
-def _counts(phases: Sequence[PhaseResult], pick: Callable[[PhaseResult], int]) -> list[str]:
+def counts_of(phases: Sequence[_P], pick: Callable[[_P], int]) -> list[str]:
+    """A number of each phase, and their sum."""
     counts = [pick(phase) for phase in phases]
     return [f"{count:,}" for count in (*counts, sum(counts))]
 
 
-def _longest(phases: Sequence[PhaseResult], pick: Callable[[PhaseResult], float]) -> list[str]:
+def longest_of(phases: Sequence[_P], pick: Callable[[_P], float]) -> list[str]:
+    """Seconds of each phase, and the longest of them."""
     seconds = [pick(phase) for phase in phases]
     return [f"{one:.2f} s" for one in (*seconds, max(seconds))]

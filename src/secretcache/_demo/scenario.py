@@ -1,4 +1,4 @@
-"""The play: an embedded Secrets Manager, an application that reads through the cache, and what happens to Osaka.
+"""The first act: an embedded Secrets Manager, an application that reads through the cache, and what Osaka does.
 
 Another phase is another `Phase` in `PHASES`.
 """
@@ -15,8 +15,8 @@ from secretcache._cache import SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Silent
 from secretcache._demo.load import Stage, cold_reads_within, new_load, new_raw_client
-from secretcache._demo.report import PhaseResult, Report, reasons_to_fail
-from secretcache._demo.screen import Screen, Snapshot, open_screen
+from secretcache._demo.report import PhaseResult, Report
+from secretcache._demo.screen import Screen, Snapshot
 from secretcache._regions.policy import RegionPolicy
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from secretcache._demo.load import Load
 
-__all__ = ["OSAKA", "PHASES", "TOKYO", "TTL", "VALUE_PREFIX", "Phase", "run"]
+__all__ = ["OSAKA", "PHASES", "TOKYO", "TTL", "VALUE_PREFIX", "Phase", "new_cache", "perform", "warm_up"]
 
 OSAKA = "ap-northeast-3"
 TOKYO = "ap-northeast-1"
@@ -32,12 +32,17 @@ TTL = 2.0
 VALUE_PREFIX = "value-never-shown-"
 """What every value of the demo begins with, so that a test can look for it on the screen."""
 
-QUICK = RegionPolicy(suspect_for=0.5, open_first=1.0, open_longest=1.0, probe_pause=0.2, dwell=0.5)
-"""A region comes back sooner than it does outside of a demo: there it dwells for 30 s."""
+QUICK = RegionPolicy(making_cap=30.0, suspect_for=0.5, open_first=1.0, open_longest=1.0, probe_pause=0.2, dwell=0.5)
+"""A region comes back sooner than it does outside of a demo: there it dwells for 30 s.
+
+A client may take its time to be made: the servers, the application and its comparison share one machine.
+"""
 
 _WARM = ("demo/database", "demo/api-key", "demo/signing-key")
 _REFRESH_SECONDS = 0.2
 _RATE_SECONDS = 1.0
+_WARMING_SECONDS = 30.0
+_PATIENCE = 15.0  # for what a phase is meant to show; on an idle machine it has shown it in its time
 
 
 @dataclass(frozen=True)
@@ -94,21 +99,21 @@ class _Mark:
 class _Play:
     """One run of the phases."""
 
-    def __init__(self, embedded: EmbeddedSecretsManager, cache: SecretCache, load: Load, seconds: float) -> None:
+    def __init__(self, embedded: EmbeddedSecretsManager, cache: SecretCache, load: Load, total: float) -> None:
         self._embedded = embedded
         self._cache = cache
         self._load = load
-        self._seconds = seconds
+        self._total = total
         self._marks: list[_Mark] = []
         self._begun = time.monotonic()
         self._recent: deque[tuple[float, int]] = deque([(0.0, 0)])
 
-    def perform(self, screen: Screen) -> Report:
+    def perform(self, screen: Screen, seconds: float) -> Report:
         """Plays every phase and tells what was measured."""
         for number, phase in enumerate(PHASES):
             self._enter(number, phase)
             screen.say(f"{self._elapsed():5.1f} s  {phase.title}: {phase.caption}")
-            self._watch(phase, screen, until=(number + 1) * self._seconds)
+            self._watch(number, screen, until=self._elapsed() + seconds)
         unended = self._load.join()
         self._marks.append(self._mark())
         return Report(phases=[self._result(n) for n in range(len(PHASES))], regions=(OSAKA, TOKYO), unended=unended)
@@ -120,10 +125,14 @@ class _Play:
         if number == 0:
             self._load.start()
 
-    def _watch(self, phase: Phase, screen: Screen, until: float) -> None:
-        while (left := until - self._elapsed()) > 0:
-            screen.show(self._snapshot(phase))
-            self._load.stage.over.wait(min(left, _REFRESH_SECONDS))
+    def _watch(self, number: int, screen: Screen, until: float) -> None:
+        while (left := until - self._elapsed()) > 0 or (not self._has_shown(number) and left > -_PATIENCE):
+            screen.show(self._snapshot(PHASES[number]))
+            self._load.stage.over.wait(min(left, _REFRESH_SECONDS) if left > 0 else _REFRESH_SECONDS)
+
+    def _has_shown(self, number: int) -> bool:
+        """Whether the region that is to answer new secrets has done so: a busy machine needs longer."""
+        return PHASES[number].answers_from in self._load.cold.tallies[number].answered
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._begun
@@ -150,7 +159,7 @@ class _Play:
             title=phase.title,
             troubled=phase.troubled,
             elapsed=elapsed,
-            total=self._seconds * len(PHASES),
+            total=self._total,
             threads=len(load.cached),
             reads=reads,
             reads_per_second=self._rate(elapsed, reads),
@@ -158,7 +167,7 @@ class _Play:
             longest=max(tally.longest for tally in cached),
             waiting=sum(arm.waiting() > _REFRESH_SECONDS for arm in load.cached),
             cold_reads=sum(tally.reads for tally in load.cold.tallies),
-            last_region=load.cold.last_region,
+            last_region=load.cold.last_answer,
             regions=self._cache.stats().regions,
             raw_answers=sum(tally.reads - tally.errors for tally in raw),
             raw_errors=sum(tally.errors for tally in raw),
@@ -188,36 +197,29 @@ class _Play:
         )
 
 
-def run(*, threads: int, seconds_per_phase: float) -> int:
-    """Plays the demo on standard output.
+def perform(screen: Screen, threads: int, seconds: float, total: float) -> Report:
+    """Plays the act.
 
     Args:
+        screen: where it is seen.
         threads: how many threads read the warm secrets.
-        seconds_per_phase: how long each phase lasts.
-
-    Returns:
-        The exit code: 0 when the demo showed what it is meant to show, else 1.
+        seconds: how long each phase lasts.
+        total: how long the whole demo lasts.
 
     Raises:
         ImportError: moto is not installed; the message says what to install.
     """
-    with open_screen() as screen:
-        screen.say("starting an embedded Secrets Manager: primary in Tokyo, replica in Osaka")
-        report = _perform(screen, threads, seconds_per_phase)
-        screen.close_with(report)
-    return 1 if reasons_to_fail(report) else 0
-
-
-def _perform(screen: Screen, threads: int, seconds: float) -> Report:
-    cold = [f"demo/new/{n}" for n in range(cold_reads_within(seconds * (len(PHASES) + 1)))]
-    with EmbeddedSecretsManager(TOKYO, [OSAKA]) as embedded, _new_cache(embedded) as cache:
+    screen.say("starting an embedded Secrets Manager: primary in Tokyo, replica in Osaka")
+    cold = [f"demo/new/{n}" for n in range(cold_reads_within(seconds * (len(PHASES) + 1) + _PATIENCE))]
+    with EmbeddedSecretsManager(TOKYO, [OSAKA]) as embedded, new_cache(embedded) as cache:
         for name in (*_WARM, *cold):
             embedded.create(name, f"{VALUE_PREFIX}{name}")
+        warm_up(cache, _WARM[0])
         with contextlib.closing(new_raw_client(embedded, OSAKA)) as raw_client:
             warm = [_WARM[n % len(_WARM)] for n in range(threads)]
             load = new_load(Stage(len(PHASES)), cache, raw_client, warm, cold)
             try:
-                return _Play(embedded, cache, load, seconds).perform(screen)
+                return _Play(embedded, cache, load, total).perform(screen, seconds)
             finally:
                 _end(load, cache, embedded)
 
@@ -230,7 +232,13 @@ def _end(load: Load, cache: SecretCache, embedded: EmbeddedSecretsManager) -> No
     load.join()
 
 
-def _new_cache(embedded: EmbeddedSecretsManager) -> SecretCache:
+def warm_up(cache: SecretCache, secret_id: str) -> None:
+    """Reads once before the play begins, as an application may: imports and the first session cost time."""
+    cache.get(secret_id, timeout=_WARMING_SECONDS)
+
+
+def new_cache(embedded: EmbeddedSecretsManager) -> SecretCache:
+    """A cache over both regions, in a hurry: the demo is short."""
     return SecretCache(
         [OSAKA, TOKYO],
         ttl=TTL,

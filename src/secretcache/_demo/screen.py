@@ -13,26 +13,42 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from secretcache._demo.report import RAW_TERMS, Report, reasons_to_fail, table, verdict
+from secretcache._demo.report import RAW_TERMS, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from rich.console import RenderableType
     from typing_extensions import Self
 
+    from secretcache._demo.report import ActReport
     from secretcache._stats import RegionStats
 
-__all__ = ["Screen", "Snapshot", "open_screen"]
+__all__ = ["Moment", "Screen", "Snapshot", "framed", "open_screen"]
 
 _PLAIN_WIDTH = 80
 _PLAIN_SECONDS = 1.0
 _WORTH_TELLING = 0.3  # seconds that a read may take before it is shown as waiting
 
 
+class Moment(Protocol):
+    """The demo at one moment."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the play began."""
+
+    def panel(self) -> Panel:
+        """As the live view shows it."""
+
+    def line(self) -> str:
+        """The same in a line."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The demo at one moment; times are seconds."""
+    """The first act at one moment; times are seconds."""
 
     title: str
     troubled: bool
@@ -54,6 +70,16 @@ class Snapshot:
     raw_longest: float
     raw_waiting: float
 
+    def panel(self) -> Panel:
+        """As the live view shows it."""
+        parts = (_application(self), _regions(self), _raw(self))
+        style = "red" if self.troubled else "green"
+        return framed(self.title, self.elapsed, self.total, *parts, style=style)
+
+    def line(self) -> str:
+        """The same in a line."""
+        return _line(self)
+
 
 class Screen(Protocol):
     """Where the demo shows itself."""
@@ -67,10 +93,10 @@ class Screen(Protocol):
     def say(self, line: str) -> None:
         """Shows a line that stays."""
 
-    def show(self, snapshot: Snapshot) -> None:
+    def show(self, moment: Moment) -> None:
         """Shows the present state; may be called more often than it is shown."""
 
-    def close_with(self, report: Report) -> None:
+    def close_with(self, reports: Sequence[ActReport]) -> None:
         """Shows the end."""
 
 
@@ -85,14 +111,14 @@ class _Written:
     def say(self, line: str) -> None:
         self._write(Text(line))
 
-    def close_with(self, report: Report) -> None:
-        self._console.print()
-        self._console.print(table(report))
-        self.say("a read counts where it began; the requests at an endpoint are the cache's and raw boto3's")
-        self.say(f"raw boto3 asks one region only, its {RAW_TERMS}")
-        self.say("a region is preferred again 0.5 s after it is back, instead of 30 s, for the same reason")
-        style = "bold red" if reasons_to_fail(report) else "bold green"
-        self._write(Text(verdict(report), style=style))
+    def close_with(self, reports: Sequence[ActReport]) -> None:
+        for report in reports:
+            self._console.print()
+            self._console.print(report.table())
+            for note in report.notes():
+                self.say(note)
+        failed = any(report.reasons() for report in reports)
+        self._write(Text(verdict(reports), style="bold red" if failed else "bold green"))
 
     def _write(self, text: Text) -> None:
         self._console.print(text, soft_wrap=self._unwrapped)
@@ -116,12 +142,12 @@ class _LiveScreen(_Written):
         self._live.transient = kind is None
         self._live.stop()
 
-    def show(self, snapshot: Snapshot) -> None:
-        self._live.update(_view(snapshot), refresh=True)
+    def show(self, moment: Moment) -> None:
+        self._live.update(moment.panel(), refresh=True)
 
-    def close_with(self, report: Report) -> None:
+    def close_with(self, reports: Sequence[ActReport]) -> None:
         self._live.stop()
-        super().close_with(report)
+        super().close_with(reports)
 
 
 class _PlainScreen(_Written):
@@ -141,10 +167,10 @@ class _PlainScreen(_Written):
     ) -> None:
         pass
 
-    def show(self, snapshot: Snapshot) -> None:
-        if snapshot.elapsed >= self._next:
-            self._next = snapshot.elapsed - snapshot.elapsed % _PLAIN_SECONDS + _PLAIN_SECONDS
-            self.say(_line(snapshot))
+    def show(self, moment: Moment) -> None:
+        if moment.elapsed >= self._next:
+            self._next = moment.elapsed - moment.elapsed % _PLAIN_SECONDS + _PLAIN_SECONDS
+            self.say(moment.line())
 
 
 def open_screen() -> Screen:
@@ -155,14 +181,14 @@ def open_screen() -> Screen:
     return _PlainScreen(Console(force_terminal=False, color_system=None, highlight=False, width=_PLAIN_WIDTH))
 
 
-def _view(now: Snapshot) -> Panel:
-    style = "red" if now.troubled else "green"
+def framed(heading: str, elapsed: float, total: float, *parts: RenderableType, style: str) -> Panel:
+    """The parts below one another, and above them what is going on and for how long."""
     head = Table.grid(expand=True)
     head.add_column()
     head.add_column(justify="right")
-    head.add_row(Text(now.title, style=f"bold {style}"), f"{now.elapsed:4.1f} s of {now.total:g} s")
-    body = Group(head, "", _application(now), "", _regions(now), "", _raw(now))
-    return Panel(body, title="secretcache demo", border_style=style, width=_PLAIN_WIDTH)
+    head.add_row(Text(heading, style=f"bold {style}"), f"{elapsed:4.1f} s of {round(total, 1):g} s")
+    spaced = [each for part in parts for each in ("", part)]
+    return Panel(Group(head, *spaced), title="secretcache demo", border_style=style, width=_PLAIN_WIDTH)
 
 
 def _application(now: Snapshot) -> Table:

@@ -36,8 +36,11 @@ class _Gate:
     longest: float
     until: float = _NEVER
     failures: int = 0
+    cause: BaseException | None = None
+    """What closed it last."""
 
-    def close(self, now: float, hint: float = 0.0) -> None:
+    def close(self, now: float, failure: Failure, hint: float = 0.0) -> None:
+        self.cause = failure.cause
         seconds = hint
         if now >= self.until:  # else it was sent before the gate closed: of a burst, all but one say nothing new
             seconds = max(seconds, min(self.longest, self.first * 2.0 ** min(self.failures, 10)))
@@ -45,7 +48,7 @@ class _Gate:
         self.until = max(self.until, now + seconds)
 
     def open(self) -> None:
-        self.until, self.failures = _NEVER, 0
+        self.until, self.failures, self.cause = _NEVER, 0, None
 
 
 class _Region:
@@ -60,6 +63,8 @@ class _Region:
         self.suspect_until = _NEVER
         self.tally = Tally()
         self.last_error: str | None = None
+        self.fault: BaseException | None = None
+        """The error of the last region fault."""
 
     def opens_at(self) -> float:
         """When nothing but the breaker keeps it from being asked."""
@@ -94,13 +99,18 @@ class Board:
 
         None: none of them may be asked by an ordinary request now.
         """
-
-        def rank(name: str) -> tuple[bool, bool, bool]:
+        best, least = None, (True, True, True, True)
+        for name in candidates:
             region = self._regions[name]
+            if not region.usable(now):
+                continue
             refused = self._refusals.get((name, query), _NEVER) > now
-            return refused, avoid_suspects and region.suspect_until > now, region.breaker.dwells(now)
-
-        return min((name for name in candidates if self._regions[name].usable(now)), key=rank, default=None)
+            rank = (refused, avoid_suspects and region.suspect_until > now, region.breaker.dwells(now), False)
+            if not any(rank):
+                return name
+            if rank < least:
+                best, least = name, rank
+        return best
 
     def last_chance(self, candidates: Sequence[str], now: float) -> tuple[str, Permit] | None:
         """A region whose breaker is open, for a reader who has no other left: one shared attempt a second."""
@@ -160,11 +170,11 @@ class Board:
         ):
             if gate.until > now:
                 left = gate.until - now
-                return Failure(fault, code, f"not asked for another {left:.1f} s, after {one.last_error}")
+                why = f"not asked for another {left:.1f} s, after {one.last_error}"
+                return Failure(fault, code, why, cause=gate.cause)
         if not one.breaker.closed:
-            return Failure(
-                Fault.REGION, "BreakerOpen", f"not asked: it has failed {one.breaker.failures} times, {one.last_error}"
-            )
+            why = f"not asked: it has failed {one.breaker.failures} times, {one.last_error}"
+            return Failure(Fault.REGION, "BreakerOpen", why, cause=one.fault)
         return None
 
     def retry_after(self, now: float) -> float:
@@ -225,7 +235,8 @@ class Board:
         before = region.breaker.state
         outcome = "answered" if failure is None else failure.fault.name.lower()
         region.tally.counts[outcome] += 1
-        self.events.append(Event("call", region=name, outcome=outcome, seconds=max(0.0, now - sent_at)))
+        operation = "BatchGetSecretValue" if query is None else "GetSecretValue"
+        self.events.append(Event("call", name, None, outcome, max(0.0, now - sent_at), operation))
         self._count(region, failure, now, permit)
         if failure is None or failure.answered:
             self._answered(region, now, sent_at)
@@ -252,13 +263,15 @@ class Board:
 
     def _failed(self, region: _Region, query: Query | None, failure: Failure, now: float) -> None:
         region.last_error = failure.code
+        if failure.fault is Fault.REGION:
+            region.fault = failure.cause
         gate = {
             Fault.THROTTLED: region.throttled,
             Fault.IDENTITY: region.identity,
             Fault.NOT_OFFERED: region.parked,
         }.get(failure.fault)
         if gate is not None:
-            gate.close(now, min(failure.retry_after, self.policy.hint_longest))
+            gate.close(now, failure, min(failure.retry_after, self.policy.hint_longest))
             kind = failure.fault.name.lower()
             self.events.append(Event(kind, region=region.name, seconds=gate.until - now, outcome=failure.code))
         elif failure.fault in OF_THE_SECRET and query is not None:

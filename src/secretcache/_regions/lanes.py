@@ -27,7 +27,7 @@ class Lane:
     """The threads of one region: started when there is work, gone when there was none for ten seconds."""
 
     def __init__(self, region: str, runtime: Runtime, *, width: int = WIDTH) -> None:
-        self._name = f"secretcache-{region}"
+        self.name = f"secretcache-{region}"
         self._width = width
         self._runtime = runtime
         self._lock = runtime.lock()
@@ -49,6 +49,11 @@ class Lane:
         self._jobs.put(job)
         return True
 
+    @property
+    def at_work(self) -> int:
+        """How many of its threads have a job, or are about to take one."""
+        return min(self._unfinished, self._threads)
+
     def close(self) -> None:
         """Lets idle threads end now; one that is stuck ends when its attempt does."""
         for _ in range(self._width):
@@ -56,7 +61,7 @@ class Lane:
 
     def _grow(self) -> bool:
         try:
-            self._runtime.spawn(self._work, self._name)
+            self._runtime.spawn(self._work, self.name)
         except RuntimeError:  # no more threads, or the interpreter is shutting down
             with self._lock:
                 self._threads -= 1
@@ -83,7 +88,7 @@ class Lane:
         try:
             job()
         except Exception:  # noqa: BLE001 - a thread that other attempts count on survives; the attempt ends at its cap
-            _log.exception("an attempt in %s ended in an error of secretcache itself: please report it", self._name)
+            _log.exception("an attempt in %s ended in an error of secretcache itself: please report it", self.name)
         finally:
             with self._lock:
                 self._unfinished -= 1

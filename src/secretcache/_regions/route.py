@@ -147,9 +147,9 @@ class Verdict:
 
     @property
     def decisive(self) -> Failure | None:
-        """The failure that the verdict is named after."""
+        """The failure that the verdict is named after; the last one where it is named after none: all throttled."""
         failures = [leg.failure for leg in self.legs if leg.failure] + [failure for _, failure in self.unasked]
-        return next((one for one in failures if one.fault is self.fault), None)
+        return next((one for one in failures if one.fault is self.fault), failures[-1] if failures else None)
 
 
 @dataclass(slots=True, eq=False)

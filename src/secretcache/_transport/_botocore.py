@@ -82,6 +82,8 @@ class BotocoreTransport:
         self._settings = settings
         self._lock = threading.Lock()
         self._clients: dict[str, Future[RegionClient | Failure]] = {}
+        self._ready: dict[str, RegionClient] = {}
+        """Those of them that are made: a look here is all that most requests need."""
         self._closed = False
 
     def prepare(self, region: str) -> Failure | None:
@@ -90,7 +92,8 @@ class BotocoreTransport:
         if isinstance(client, Failure):
             return client
         try:
-            return _load_credentials(client)
+            with quiet_bodies():
+                return client.load_credentials()
         finally:
             client.give_back()
 
@@ -100,14 +103,15 @@ class BotocoreTransport:
         if isinstance(client, Failure):
             return client
         try:
-            return _load_credentials(client) or _send(client, call)
+            with quiet_bodies():
+                return client.load_credentials() or client.send(call)
         finally:
             client.give_back()
 
     def reload(self) -> None:
         """Makes the next request to each region begin with a new session; requests under way end with the old one."""
         with self._lock:
-            old, self._clients = self._clients, {}
+            old, self._clients, self._ready = self._clients, {}, {}
         for made in old.values():
             _retire(made)
 
@@ -125,6 +129,9 @@ class BotocoreTransport:
         self.reload()
 
     def _take(self, region: str) -> RegionClient | Failure:
+        ready = self._ready.get(region)
+        if ready is not None and not self._closed and ready.take():
+            return ready
         while not self._closed:
             with quiet_bodies(), making:
                 client = self._client(region)
@@ -155,6 +162,8 @@ class BotocoreTransport:
                 del clients[region]  # the next read tries again
             mine.set_result(client)
             forgotten = clients is not self._clients
+            if not forgotten and not isinstance(client, Failure):
+                self._ready[region] = client
         if forgotten:
             _retire(mine)
 
@@ -163,16 +172,6 @@ def _retire(made: Future[RegionClient | Failure]) -> None:
     client = made.result() if made.done() else None  # one that is being made is retired by whoever makes it
     if client is not None and not isinstance(client, Failure):
         client.retire()
-
-
-def _load_credentials(client: RegionClient) -> Failure | None:
-    with quiet_bodies():
-        return client.load_credentials()
-
-
-def _send(client: RegionClient, call: Request) -> Reply:
-    with quiet_bodies():
-        return client.send(call)
 
 
 def _hostname(url: str) -> str:

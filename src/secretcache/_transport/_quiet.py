@@ -7,11 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["quiet_bodies"]
 
@@ -21,18 +16,21 @@ class _Here(threading.local):
 
 
 _here = _Here()
+_parsers = logging.getLogger("botocore.parsers")
 
 
 def _not_ours(_record: logging.LogRecord) -> bool:
     return not _here.quiet
 
 
-@contextmanager
-def quiet_bodies() -> Iterator[None]:
+class quiet_bodies:  # noqa: N801 - a context, used as a function is; a generator would cost five times as much
     """Within it, this thread's calls log no body; other threads, and the application's own calls, log as before."""
-    logging.getLogger("botocore.parsers").addFilter(_not_ours)  # adding it again is no change
-    _here.quiet = True
-    try:
-        yield
-    finally:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        _parsers.addFilter(_not_ours)  # adding it again is no change
+        _here.quiet = True
+
+    def __exit__(self, *error: object) -> None:
         _here.quiet = False

@@ -1,0 +1,1 @@
+"""Small applications, each started by one command on embedded services. See README.md."""

@@ -1,0 +1,1 @@
+"""A Django site whose database connections and SECRET_KEY follow rotation."""

@@ -1,0 +1,1 @@
+"""A FastAPI application whose database connections and settings follow rotation."""

@@ -1,0 +1,1 @@
+"""A Flask application whose database connections and configuration follow rotation."""

@@ -1,0 +1,128 @@
+"""Where a database alias gets its login from, as its settings say."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import utils
+
+from secretcache._errors import ConfigurationError, SecretCacheError
+from secretcache.integrations._account import Account
+from secretcache.integrations._credentials import (
+    app_region_of,
+    check_hosts,
+    check_overrides,
+    credentials_of,
+    target_of,
+)
+from secretcache.integrations._find import cache_or_default, check_cache
+
+if TYPE_CHECKING:
+    from secretcache._cache import SecretCache
+    from secretcache.integrations._credentials import Credentials
+    from secretcache.integrations._stamps import Stamp
+
+__all__ = ["Opened", "Source", "check"]
+
+_T = TypeVar("_T")
+_OVERRIDES = {"HOST": "host", "PORT": "port", "USER": "username", "NAME": "dbname"}
+_PASSWORDS = ("password", "passwd")
+_BRIDGE = {"timeout", "max_refusals", "retry_refused_after"}
+_followed: weakref.WeakKeyDictionary[SecretCache, set[str]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Opened(Generic[_T]):
+    """A login that worked: what it returned, and what it was made with."""
+
+    connection: _T
+    stamp: Stamp
+    credentials: Credentials = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The secret of one alias."""
+
+    account: Account
+    overrides: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], refused: Callable[[Exception], bool], bridge: Mapping[str, Any]) -> Source:
+        """As the alias's settings, which were checked, say it. Finds the cache, and reads nothing."""
+        overrides, hosts = _overrides(settings), settings.get("SECRET_HOSTS") or {}
+        with _as_django():
+            cache = cache_or_default(settings.get("SECRET_CACHE"))
+        secret_id, region = settings["SECRET"], app_region_of(cache)
+        target = target_of(secret_id, overrides, hosts, region)
+        given = {**bridge, **settings.get("SECRET_BRIDGE", {}), "target": target}
+        return cls(Account(secret_id, refused, cache, hosts, region, given), overrides)
+
+    def connect(self, log_in: Callable[[Credentials], _T]) -> Opened[_T]:
+        """Logs in with the secret, bridging a rotation; the driver's errors are raised as they are."""
+        with _as_django():
+            self._follow()
+            (connection, credentials), stamp = self.account.log_in(
+                lambda credentials: (log_in(credentials), credentials), self.overrides
+            )
+        return Opened(connection, stamp, credentials)
+
+    def database(self) -> str:
+        """The database that the secret names, or an empty text."""
+        with _as_django():
+            secret = cache_or_default(self.account.cache).get(self.account.secret_id)
+            return credentials_of(secret, app_region=self.account.app_region).dbname or ""
+
+    def is_due(self, stamp: Stamp) -> bool:
+        """Whether a connection made so should be replaced. Asks no region."""
+        return self.account.is_due(stamp)
+
+    def _follow(self) -> None:
+        # A hook keeps the secret fresh while connections live on and nobody logs in.
+        cache, secret_id = cache_or_default(self.account.cache), self.account.secret_id
+        followed = _followed.setdefault(cache, set())
+        if secret_id not in followed:
+            followed.add(secret_id)
+            cache.add_rotation_hook(secret_id, _noticed)
+
+
+def check(settings: Mapping[str, Any], alias: str) -> None:
+    """Refuses settings of an alias that are not sound, by name. Reads nothing."""
+    where, secret_id = f"DATABASES[{alias!r}]", settings.get("SECRET")
+    if not isinstance(secret_id, str) or not secret_id:
+        raise ImproperlyConfigured(f"{where}: SECRET must be the name or ARN of the database's secret")
+    if settings.get("PASSWORD") or any(settings["OPTIONS"].get(key) for key in _PASSWORDS):
+        raise ImproperlyConfigured(f"{where}: the password comes from SECRET: take PASSWORD out")
+    bridge = settings.get("SECRET_BRIDGE", {})
+    if not isinstance(bridge, Mapping) or bridge.keys() - _BRIDGE:
+        raise ImproperlyConfigured(f"{where}: SECRET_BRIDGE must be a mapping of {', '.join(sorted(_BRIDGE))}")
+    try:
+        check_cache(settings.get("SECRET_CACHE"))
+        check_hosts(settings.get("SECRET_HOSTS"))
+        check_overrides(_overrides(settings))
+    except ConfigurationError as error:
+        raise ImproperlyConfigured(f"{where}: {error}") from error
+
+
+def _overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {ours: settings[theirs] for theirs, ours in _OVERRIDES.items() if settings.get(theirs)}
+
+
+def _noticed(_: object) -> None:
+    """A rotation needs nothing done at once: a connection that is due goes when its use ends."""
+
+
+class _as_django:  # noqa: N801 - a context, in use
+    """A context in which the cache's errors become those that Django's callers expect of a database."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConfigurationError):
+            raise ImproperlyConfigured(str(error)) from error
+        if isinstance(error, SecretCacheError):
+            raise utils.OperationalError(str(error)) from error

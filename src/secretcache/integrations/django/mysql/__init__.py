@@ -1,0 +1,1 @@
+"""Django's MySQL and MariaDB backend, with a login from a secret."""

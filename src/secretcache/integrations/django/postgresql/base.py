@@ -1,0 +1,94 @@
+"""The wrapper Django looks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.postgresql import base, creation
+from django.db.backends.postgresql.psycopg_any import is_psycopg3
+
+from secretcache.integrations._auth_errors import FORGIVING, psycopg2_refused, psycopg2_told, psycopg_refused
+from secretcache.integrations.django._backend import SecretCreation, SecretLogin
+from secretcache.integrations.django.postgresql.client import DatabaseClient
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DatabaseCreation", "DatabaseWrapper"]
+
+
+class DatabaseCreation(SecretCreation, creation.DatabaseCreation):
+    """Test databases."""
+
+
+class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
+    """PostgreSQL, with a login from the secret that the alias's `SECRET` names."""
+
+    bridge: ClassVar[Mapping[str, float]] = {"retry_refused_after": FORGIVING}
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+
+    def is_auth_error(self, error: Exception) -> bool:
+        """Whether psycopg says that the password was refused."""
+        return psycopg_refused(error) if is_psycopg3 else psycopg2_refused(error)
+
+    def __init__(self, settings_dict: dict[str, Any], alias: str = "default") -> None:
+        super().__init__(settings_dict, alias)
+        options = settings_dict.get("OPTIONS", {})
+        if is_psycopg3 and options.get("pool"):
+            # In place: the test runner and other threads share these settings.
+            options["pool"] = _with_class({} if options["pool"] is True else options["pool"])
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Stock parameters; those that a pool keeps say where each of its connections logs in."""
+        params = super().get_connection_params()
+        if not is_psycopg3:
+            params.setdefault("connection_factory", _telling_class())
+        return {**params, "secretcache": self.source} if self._pooled else params
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Logs in, or takes a connection from the pool that is not due."""
+        if not self._pooled:
+            return super().get_new_connection(conn_params)
+        take = super(SecretLogin, self).get_new_connection
+        connection = take(conn_params)
+        for _ in range(self.pool.max_size):
+            if not self._retire(connection):
+                break
+            self.pool.putconn(connection)
+            connection = take(conn_params)
+        self._stamp = connection.stamp
+        return connection
+
+    @property
+    def _pooled(self) -> bool:
+        return self.alias != NO_DB_ALIAS and bool(self.settings_dict["OPTIONS"].get("pool"))
+
+    def _close(self) -> None:
+        if self.connection is not None and self._pooled:
+            self._retire(self.connection)
+        super()._close()  # type: ignore[misc] # the stubs lack it
+
+    def _retire(self, connection: Any) -> bool:
+        """Has the pool replace a connection that is due, when it gets it back."""
+        if due := self.source.is_due(connection.stamp):
+            connection._expire_at = 0.0  # noqa: SLF001 - the pool's own mark; a closed one it would warn of
+        return due
+
+
+def _telling_class() -> type[Any]:
+    from psycopg2.extensions import connection  # noqa: PLC0415 - where there is no psycopg 3
+
+    return psycopg2_told(connection)
+
+
+def _with_class(options: dict[str, Any]) -> dict[str, Any]:
+    from secretcache.integrations.django.postgresql.pooled import PooledConnection  # noqa: PLC0415 - psycopg 3 alone
+
+    chosen = options.get("connection_class", PooledConnection)
+    if not issubclass(chosen, PooledConnection):
+        name = f"{PooledConnection.__module__}.{PooledConnection.__qualname__}"
+        raise ImproperlyConfigured(f'OPTIONS["pool"]: connection_class must be a subclass of {name}')
+    return {**options, "connection_class": chosen}

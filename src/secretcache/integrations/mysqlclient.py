@@ -1,0 +1,62 @@
+"""mysqlclient with a secret: `connect("prod/db")` logs in, also while the secret's rotation is under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from secretcache.integrations._account import Account, placed, taken
+from secretcache.integrations._auth_errors import mysql_refused
+
+try:
+    import MySQLdb
+except ImportError as error:
+    raise ImportError(
+        'secretcache.integrations.mysqlclient needs mysqlclient: pip install "secretcache[mysqlclient]"'
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from secretcache._cache import SecretCache
+    from secretcache.integrations._credentials import Credentials
+
+__all__ = ["connect"]
+
+_PLACES = {"host": "host", "port": "port", "database": "dbname"}
+_ACCOUNT = {"user": "username", "password": "password"}
+
+
+def connect(
+    secret_id: str,
+    *,
+    cache: SecretCache | str | None = None,
+    hosts: Mapping[str, str] | None = None,
+    app_region: str | None = None,
+    bridge: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> MySQLdb.connections.Connection:
+    """A new connection of mysqlclient's, logged in with the secret.
+
+    mysqlclient has no pool: a connection that is kept works on after a rotation, and a new one logs in anew.
+
+    Args:
+        secret_id: the secret's name or ARN; its keys `username` and `password`, and `host`, `port` and `dbname` unless
+            `options` say them.
+        cache: the cache, or the dotted path of one; the process's `default_cache()` unless told otherwise.
+        hosts: the database's host by the region that the application runs in, for read replicas.
+        app_region: the region that the application runs in, if the environment does not tell.
+        bridge: options of `SecretCache.connect`, such as `timeout` and `max_refusals`.
+        **options: mysqlclient's own, without `user` and `password`.
+
+    Raises:
+        MySQLdb.OperationalError: as `MySQLdb.connect`; 1045 if no version of the secret was accepted.
+        SecretCacheError: as `SecretCache.connect`.
+    """
+    overrides = taken(options, {**_PLACES, "db": "dbname"}, (*_ACCOUNT, "passwd"))
+    account = Account(secret_id, mysql_refused, cache, hosts, app_region, bridge)
+
+    def log_in(credentials: Credentials) -> MySQLdb.connections.Connection:
+        return MySQLdb.connect(**options, **placed(credentials, {**_PLACES, **_ACCOUNT}))
+
+    connection, _ = account.log_in(log_in, overrides)
+    return connection

@@ -1,0 +1,132 @@
+"""Which version supersedes which: rows I, J and K of the decision table, moment by moment."""
+
+from __future__ import annotations
+
+import pytest
+
+from rotating import secret
+from secretcache._lineage import Judgement, Lineage
+from support import OSAKA, TOKYO
+
+WAIT = 900.0
+"""Seconds for which a version that nobody can place is doubted."""
+
+
+def known(**more: object) -> Lineage:
+    """v2 is current: request 10 brought it from Tokyo at 100 s, when 12 had been sent; v1 was superseded."""
+    fields: dict[str, object] = {
+        "shown": {TOKYO: ("v2", 10)},
+        "superseded": ("v1",),
+        **more,
+    }
+    return Lineage("v2", accepted=12, brought=10, confirmed_at=100.0, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("region", "version", "ticket", "now", "primary", "judgement"),
+    [
+        (TOKYO, "v2", 13, 101.0, None, Judgement.SAME),
+        (OSAKA, "v2", 1, 101.0, None, Judgement.SAME),
+        # An older view of a region whose newer one is known; the same request again is none.
+        (TOKYO, "v2", 9, 101.0, TOKYO, Judgement.LATE),
+        (TOKYO, "v2", 10, 101.0, TOKYO, Judgement.SAME),
+        # Sent before the current version was accepted: it may have been shown before it.
+        (OSAKA, "v1", 12, 101.0, OSAKA, Judgement.LATE),
+        (OSAKA, "v3", 10, 101.0, OSAKA, Judgement.LATE),
+        (OSAKA, "v3", 11, 101.0, OSAKA, Judgement.DOUBTED),
+        (OSAKA, "v3", 12, 101.0, OSAKA, Judgement.DOUBTED),
+        # Row J and every rotation: of the primary, or of the region that had shown the current version.
+        (OSAKA, "v3", 13, 101.0, OSAKA, Judgement.MOVED),
+        (OSAKA, "v1", 13, 101.0, OSAKA, Judgement.MOVED),
+        (TOKYO, "v3", 13, 101.0, None, Judgement.MOVED),
+        (TOKYO, "v1", 13, 101.0, OSAKA, Judgement.MOVED),
+        # Row I.
+        (OSAKA, "v1", 13, 101.0, TOKYO, Judgement.LAGS),
+        (OSAKA, "v1", 13, 100.0 + WAIT + 1, TOKYO, Judgement.LAGS),
+        # Row K, for fifteen minutes.
+        (OSAKA, "v3", 13, 100.0 + WAIT, TOKYO, Judgement.DOUBTED),
+        (OSAKA, "v3", 13, 100.0 + WAIT + 0.1, TOKYO, Judgement.DIVERGED),
+    ],
+)
+def test_what_an_answer_is(  # noqa: PLR0917
+    region: str, version: str, ticket: int, now: float, primary: str | None, judgement: Judgement
+) -> None:
+    assert known().judge(region, version, ticket, now, primary) is judgement
+
+
+def test_a_region_whose_previous_is_the_current_version_is_believed_from_then_on() -> None:
+    lineage = known()
+    lineage.doubted = (secret("v3", OSAKA), 13)
+    assert not lineage.vouches(secret("v1", OSAKA), 15), "its AWSPREVIOUS is another version"
+    assert not lineage.vouches(secret("v2", TOKYO), 15), "it is another region's"
+    assert lineage.vouched is None
+    assert lineage.vouches(secret("v2", OSAKA), 15)
+    assert lineage.judge(OSAKA, "v3", 15, 101.0, None) is Judgement.DOUBTED, "asked before"
+    assert lineage.judge(OSAKA, "v3", 16, 101.0, None) is Judgement.MOVED
+    assert lineage.judge("eu-west-1", "v3", 16, 101.0, None) is Judgement.DOUBTED
+
+
+def test_nobody_vouches_for_what_is_not_in_doubt() -> None:
+    assert not known().vouches(secret("v2", OSAKA), 15)
+
+
+def test_the_current_version_shown_again_confirms_it_and_ends_every_doubt() -> None:
+    lineage = known(lags=3, behind={OSAKA: 50.0, "eu-west-1": 60.0}, doubted=(secret("v3", OSAKA), 13))
+    lineage.note(OSAKA, "v2", 14, 150.0)
+    assert (lineage.confirmed_at, lineage.lags, lineage.doubted) == (150.0, 0, None)
+    assert lineage.shown[OSAKA] == ("v2", 14)
+    assert lineage.behind == {"eu-west-1": 60.0}
+    lineage.note(TOKYO, "v2", 15, 120.0)
+    assert lineage.confirmed_at == 150.0, "an answer that comes late makes nothing older"
+
+
+def test_another_version_shown_is_remembered_and_since_when() -> None:
+    lineage = known(lags=3)
+    lineage.note(OSAKA, "v1", 14, 150.0)
+    lineage.note(OSAKA, "v1", 15, 170.0)
+    assert (lineage.confirmed_at, lineage.lags, lineage.behind) == (100.0, 3, {OSAKA: 150.0})
+    assert lineage.shown[OSAKA] == ("v1", 15)
+
+
+def test_a_region_long_behind_is_told_once_in_fifteen_minutes() -> None:
+    lineage = known(behind={OSAKA: 100.0})
+    assert not lineage.is_long_behind(TOKYO, 10_000.0), "one that is not behind"
+    assert not lineage.is_long_behind(OSAKA, 100.0 + WAIT)
+    assert lineage.is_long_behind(OSAKA, 100.0 + WAIT + 1)
+    assert not lineage.is_long_behind(OSAKA, 100.0 + WAIT + 2)
+    assert lineage.is_long_behind(OSAKA, 100.0 + 2 * WAIT + 2)
+
+
+def test_a_move_supersedes_and_begins_anew() -> None:
+    lineage = known(lags=2, behind={OSAKA: 50.0}, doubted=(secret("v3", OSAKA), 13), vouched=(OSAKA, 15))
+    lineage.move("v3", 16, 18, 160.0)
+    assert (lineage.current, lineage.superseded, lineage.previous) == ("v3", ("v1", "v2"), "v2")
+    assert (lineage.brought, lineage.accepted, lineage.confirmed_at, lineage.moves) == (16, 18, 160.0, 1)
+    assert (lineage.lags, lineage.doubted, lineage.vouched, lineage.behind) == (0, None, None, {})
+    lineage.move("v4", 20, 19, 170.0)
+    assert (lineage.accepted, lineage.moves) == (20, 2)
+
+
+def test_a_rollback_makes_the_newer_version_the_superseded_one() -> None:
+    lineage = known()
+    lineage.move("v1", 16, 16, 160.0)
+    assert (lineage.current, lineage.superseded) == ("v1", ("v2",))
+    lineage.move("v2", 17, 17, 170.0)
+    assert (lineage.current, lineage.superseded) == ("v2", ("v1",))
+
+
+def test_a_move_that_is_not_sure_supersedes_nothing() -> None:
+    lineage = known()
+    lineage.move("v3", 16, 16, 160.0, sure=False)
+    assert (lineage.current, lineage.superseded, lineage.previous) == ("v3", ("v1",), "v1")
+
+
+def test_sixteen_superseded_versions_are_remembered_the_newest_ones() -> None:
+    lineage = known(superseded=())
+    for number in range(3, 30):
+        lineage.move(f"v{number}", number + 10, number + 10, float(number))
+    assert lineage.superseded == tuple(f"v{number}" for number in range(13, 29))
+
+
+def test_without_a_superseded_version_there_is_no_previous() -> None:
+    assert known(superseded=()).previous is None
