@@ -265,6 +265,8 @@ def subscribe(world: World, house: House, draw: Random) -> None:
         call = world.calls.get(task)
         held = world.hook_begins(cache, call)
         task.outside += 1
+        here = world.house()
+        here.hooks_running += 1
         if blocks:
             world.machine.sleep(blocks)
         if reads:
