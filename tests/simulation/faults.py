@@ -271,6 +271,8 @@ def subscribe(world: World, house: House, draw: Random) -> None:
             world.machine.sleep(blocks)
         if reads:
             _read(world.house().cache, name)
+        here.hooks_running -= 1
+        world.hook_ended(here)
         task.outside -= 1
         world.hook_ends(cache, call, held)
         if fails:
