@@ -20,7 +20,7 @@ pytestmark = pytest.mark.greenlets
 QUICK = (
     "each reader begins a flight of its own",
     "who leaves ends the flight for the others",
-    "every answer is said to be of the first region",
+    "an answer has the stages of another",
     "age counts from the answer",
     "a probe's permit is not given back",
     "every region is asked by the first one's ARN",

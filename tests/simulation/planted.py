@@ -140,11 +140,11 @@ def _remember_a_timeout(real: Any) -> Any:
     return leave
 
 
-def _always_of_osaka(real: Any) -> Any:
+def _stages_of_another(real: Any) -> Any:
     def read(*args: Any) -> Any:
         secret = real(*args)
         if isinstance(secret, Secret):
-            object.__setattr__(secret, "region", OSAKA)
+            object.__setattr__(secret, "version_stages", ("AWSCURRENT", "AWSPREVIOUS"))
         return secret
 
     return read
@@ -351,7 +351,7 @@ PLANTS = (
     Plant(2, "a reader waits for its flight, whatever its own deadline", Engine, "look", _look_at_the_flight_alone),
     Plant(3, "who leaves ends the flight for the others", Engine, "leave", _leave_and_end),
     Plant(3, "one reader's timeout is remembered as a refusal", Engine, "leave", _remember_a_timeout),
-    Plant(4, "every answer is said to be of the first region", _engine, "read_answer", _always_of_osaka),
+    Plant(4, "an answer has the stages of another", _engine, "read_answer", _stages_of_another),
     Plant(5, "a lagging replica is believed", Lineage, "judge", _believe(Judgement.LAGS, Judgement.DOUBTED)),
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
     Plant(6, "nothing is ever too old", Freshness, "renew", _never_too_old),
