@@ -263,18 +263,15 @@ def subscribe(world: World, house: House, draw: Random) -> None:
         _told(world, name, number, event)
         task = world.machine.current
         call = world.calls.get(task)
-        held = world.hook_begins(cache, call)
         task.outside += 1
         here = world.house()
-        here.hooks_running += 1
+        world.hook_begins(here, call)
         if blocks:
             world.machine.sleep(blocks)
         if reads:
             _read(world.house().cache, name)
-        here.hooks_running -= 1
-        world.hook_ended(here)
         task.outside -= 1
-        world.hook_ends(cache, call, held)
+        world.hook_ended(here, call)
         if fails:
             raise LookupError("a hook that fails")
 

@@ -61,10 +61,6 @@ class Call:
     """As the house's, when it began."""
 
 
-def _is_a_task_s(call: Call) -> bool:
-    return call.what.startswith("a") or call.what.endswith("async")
-
-
 @dataclass(eq=False)
 class House:
     """A process and its cache, and what the checks know of it."""
@@ -132,8 +128,6 @@ class World:
         self.counters: Counter[str] = Counter()
         self.houses: dict[Process, House] = {}
         self.calls: dict[Task, Call] = {}
-        self.hooking: dict[SecretCache, int] = {}
-        """Hooks of a cache that workers are running."""
         self.sends = 0
         self.sent_of: dict[Any, Sent] = {}
         self.said: dict[Any, str] = {}
@@ -239,7 +233,7 @@ class World:
         for task, call in self.calls.items():
             if self._waits_for_a_hook(task, call):
                 continue
-            if call.deadline < time - 1e-9 and not self._is_in_user_code(call):
+            if call.deadline < time - 1e-9 and not call.in_user_code:
                 number = 21 if call.closing else 2
                 self.fail(number, f"{call.what} of {call.name} goes on {time - call.deadline:.3f} s after its deadline")
         for due, tasks in [one for one in self._to_check if one[0] <= time]:
@@ -247,29 +241,6 @@ class World:
             self._check_ended(tasks)
         if not self.peace and self.machine.steps >= self.plan.steps:
             self.make_peace()
-
-    def hook_begins(self, cache: SecretCache, call: Call | None) -> list[Call]:
-        """A hook runs: in a caller's own task, or in a worker for whoever awaits it. Returns whom it holds up."""
-        held = [call] if call is not None else self.awaiting_hooks(cache)
-        for one in held:
-            one.in_user_code += 1
-        self.hooking[cache] = self.hooking.get(cache, 0) + (call is None)
-        return held
-
-    def hook_ends(self, cache: SecretCache, call: Call | None, held: list[Call]) -> None:
-        """It has ended: whom it held up, and who came meanwhile, may go on from here."""
-        self.hooking[cache] -= call is None
-        for one in held:
-            one.in_user_code -= 1
-        for one in held if call is not None else self.awaiting_hooks(cache):
-            one.deadline = max(one.deadline, self.machine.time)
-
-    def awaiting_hooks(self, cache: SecretCache) -> list[Call]:
-        """The tasks' calls of a cache whose hooks workers run: they may await the end of those."""
-        return [call for call in self.calls.values() if call.cache is cache and _is_a_task_s(call)]
-
-    def _is_in_user_code(self, call: Call) -> bool:
-        return bool(call.in_user_code or (_is_a_task_s(call) and self.hooking.get(call.cache)))
 
     def _jumped(self, seconds: float) -> None:
         # Who waits for a moment wakes when it is past. Who was about to read the clock reads another time.
@@ -283,8 +254,19 @@ class World:
         in_task = call.what in ("aget", "arefresh", "connect async")
         return in_task and self.plan.refresh == "on_access" and self.houses[task.process].hooks_running > 0
 
-    def hook_ended(self, house: House) -> None:
+    @staticmethod
+    def hook_begins(house: House, call: Call | None) -> None:
+        """A hook runs: in a caller's own task, or in a worker for whoever awaits it."""
+        house.hooks_running += 1
+        if call is not None:
+            call.in_user_code += 1
+
+    def hook_ended(self, house: House, held: Call | None) -> None:
         """Who waited for a hook goes on now."""
+        house.hooks_running -= 1
+        if held is not None:
+            held.in_user_code -= 1
+            held.deadline = max(held.deadline, self.machine.time)
         for task, call in self.calls.items():
             if self.houses[task.process] is house and call.what.startswith(("a", "connect async")):
                 call.deadline = max(call.deadline, self.machine.time)
