@@ -177,19 +177,21 @@ def test_without_the_hook_none_that_was_overtaken_is_handed_out(
 
 
 def test_idle_connections_are_closed_before_anybody_asks(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed, stock = threading.Event(), redis.ConnectionPool.disconnect
+    closed, stock, pools = threading.Event(), redis.ConnectionPool.disconnect, set[int]()
 
     def disconnect(self: Any, **options: Any) -> None:
         stock(self, **options)
-        if self is ours.connection_pool:  # others are closed when they are collected
+        if id(self) in pools:  # others are closed when they are collected
             closed.set()
 
     with of_redis(redis_server) as account, client(account.secret_id, cache=account.cache) as ours:
         idle, held = [ours.connection_pool.get_connection() for _ in range(2)]
         ours.connection_pool.release(idle)
-        monkeypatch.setattr(redis.ConnectionPool, "disconnect", disconnect)
-        account.rotate()
-        assert closed.wait(30)
+        pools.add(id(ours.connection_pool))
+        with monkeypatch.context() as patch:  # taken back while the client is alive: its end calls what is patched
+            patch.setattr(redis.ConnectionPool, "disconnect", disconnect)
+            account.rotate()
+            assert closed.wait(30)
         assert (idle.is_connected, held.is_connected) == (False, True)
         ours.connection_pool.release(held)
 
