@@ -539,6 +539,12 @@ class Site:
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """An answer to one visitor. The first waits in the socket's queue until the server is up."""
+        try:
+            return self._get(path, **query)
+        except http.client.RemoteDisconnected:  # uWSGI's threads drop a connection now and then: a visitor comes again
+            return self._get(path, **query)
+
+    def _get(self, path: str, **query: str) -> dict[str, Any]:
         visitor = http.client.HTTPConnection(self._address[0], self._address[1], timeout=PATIENCE)
         try:
             visitor.request("GET", f"{path}?{urlencode(query)}")
@@ -546,6 +552,8 @@ class Site:
             body = response.read()
             assert response.status == 200, f"{response.status} {body!r}"
             told: dict[str, Any] = json.loads(body)
+        except http.client.RemoteDisconnected:
+            raise
         except (OSError, http.client.HTTPException) as error:
             raise AssertionError(f"{error!r}; the server's log:\n{self._log.read_text()}") from error
         finally:
