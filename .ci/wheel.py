@@ -35,14 +35,14 @@ def check_contents(wheel: Path) -> None:
 
 
 def test(wheel: Path, place: Path) -> None:
-    """Alone it is imported and typed; with an extra, its demo reads on through an outage."""
+    """Alone it is imported and makes a cache; with an extra, its command line answers."""
     venv.create(place / "env", with_pip=True)
     python = str(place / "env" / "bin" / "python")
     install = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     run(*install, str(wheel))
     run(python, "-c", "import secretcache; secretcache.SecretCache(['ap-northeast-3']).close()", cwd=place)
-    run(*install, f"{wheel}[demo]")
-    run(python, "-m", "secretcache", "demo", "--act", "outage", cwd=place)
+    run(*install, f"{wheel}[cli]")
+    run(python, "-m", "secretcache", "policy", "prod/db", "--regions", "ap-northeast-3,ap-northeast-1", cwd=place)
 
 
 def run(*command: str, cwd: Path = HERE) -> None:
