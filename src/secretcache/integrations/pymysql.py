@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from secretcache.integrations._account import Account, placed, taken
-from secretcache.integrations._auth_errors import mysql_refused
+from secretcache.integrations._mysql import connected
 
 try:
     import pymysql
@@ -16,12 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from secretcache._cache import SecretCache
-    from secretcache.integrations._credentials import Credentials
 
 __all__ = ["connect"]
-
-_PLACES = {"host": "host", "port": "port", "database": "dbname"}
-_ACCOUNT = {"user": "username", "password": "password"}
 
 
 def connect(
@@ -50,11 +45,6 @@ def connect(
         pymysql.err.OperationalError: as `pymysql.connect`; 1045 if no version of the secret was accepted.
         SecretCacheError: as `SecretCache.connect`.
     """
-    overrides = taken(options, {**_PLACES, "db": "dbname"}, (*_ACCOUNT, "passwd"))
-    account = Account(secret_id, mysql_refused, cache, hosts, app_region, bridge)
-
-    def log_in(credentials: Credentials) -> pymysql.Connection[Any]:
-        return pymysql.connect(**options, **placed(credentials, {**_PLACES, **_ACCOUNT}))
-
-    connection, _ = account.log_in(log_in, overrides)
-    return connection
+    return connected(
+        pymysql.connect, secret_id, cache=cache, hosts=hosts, app_region=app_region, bridge=bridge, options=options
+    )
