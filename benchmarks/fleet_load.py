@@ -4,37 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from random import Random
 
 import parts  # noqa: F401 - puts tests/ on the path
-from fleet import Clock
+from fleet import FIRST, REFUSED, ROUND_TRIP, SECOND, Clock, Prober
 from measure import Case, Line, Outcome, Scale, at_most
 from secretcache._ids import Query, SecretId
-from secretcache._regions.board import Board
-from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route
-from secretcache._transport import Failure, Fault
+from secretcache._transport import Failure
 
 QUOTA = 10_000
 """GetSecretValue and DescribeSecret calls a second, for each account and region (Secrets Manager's quotas)."""
-FIRST, SECOND = "ap-northeast-3", "ap-northeast-1"
-TTL, TIMEOUT, ROUND_TRIP = 300.0, 5.0, 0.02
-SECRETS, BATCH = 20, 20
+TTL = 300.0
+SECRETS = 20
 STARTS, STEADY, DOWN, UP, ROTATED, END = 60.0, 900.0, 1800.0, 5400.0, 7200.0, 8100.0
-POLICY = RegionPolicy()
-REFUSED = Failure(Fault.REGION, "EndpointConnectionError", "connection refused")
 
 
-class Process:
+class Process(Prober):
     """One process: a batch at its start, then each secret refreshed at 70 to 90 % of its ttl; probes when they are due."""
 
     queries = tuple(Query(SecretId(f"prod/{number}")) for number in range(SECRETS))
 
     def __init__(self, clock: Clock, seed: int, calls: dict[str, Counter[int]]) -> None:
-        self._clock, self._calls = clock, calls
-        self._random = Random(seed).random  # noqa: S311 - jitter
-        self._board = Board((FIRST, SECOND), POLICY, self._random, clock.now)
-        self._look_at = float("inf")
+        super().__init__(clock, seed, self.queries[0])
+        self._calls = calls
         clock.at(self._random() * STARTS, self._start)
 
     def _start(self) -> None:
@@ -48,27 +40,6 @@ class Process:
     def _refresh(self, query: Query) -> None:
         self._load(query, Purpose.REFRESH)
         self._refresh_later(query)
-
-    def _load(self, query: Query, purpose: Purpose) -> None:
-        now = self._clock.time
-        self._walk(Route((FIRST, SECOND), self._board, query, purpose, now, now + TIMEOUT, now + TIMEOUT))
-
-    def _look(self) -> None:
-        now = self._clock.time
-        if now < self._look_at:  # put off since
-            return
-        self._look_at = float("inf")
-        if region := self._board.probe_due(now):
-            permit = self._board.probe(region, now)
-            over = now + TIMEOUT
-            self._walk(Route((region,), self._board, self.queries[0], Purpose.PROBE, now, over, over, permit=permit))
-        self._look_again()
-
-    def _look_again(self) -> None:
-        probe_at = self._board.next_probe_at()
-        if probe_at not in (self._look_at, float("inf")):
-            self._clock.at(max(probe_at, self._clock.time), self._look)
-        self._look_at = probe_at
 
     def _walk(self, route: Route) -> None:
         now = self._clock.time

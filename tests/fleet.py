@@ -21,7 +21,7 @@ from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route
 from secretcache._transport import Failure, Fault
 
-__all__ = ["Clock", "Figures", "simulate"]
+__all__ = ["FIRST", "REFUSED", "ROUND_TRIP", "SECOND", "Clock", "Figures", "Prober", "simulate"]
 
 FIRST, SECOND = "ap-northeast-3", "ap-northeast-1"
 QUERY = Query(SecretId("prod/db"))
@@ -70,22 +70,21 @@ class Record:
     """Refreshes that no region answered."""
 
 
-class Process:
-    """One cache's decisions."""
+class Prober:
+    """One process's board on the virtual clock, and its probes; the walk over the regions is a subclass's."""
 
-    def __init__(self, clock: Clock, seed: int, *, silent: bool) -> None:
-        self.record = Record()
-        self._clock, self._silent = clock, silent
+    def __init__(self, clock: Clock, seed: int, query: Query) -> None:
+        self._clock, self._probed = clock, query
         self._random = Random(seed).random  # noqa: S311 - jitter
         self._board = Board((FIRST, SECOND), POLICY, self._random, clock.now)
         self._look_at = float("inf")
-        self._under_way = 0
-        clock.at(self._random() * TTL, self._refresh)
 
-    def _refresh(self) -> None:
+    def _load(self, query: Query, purpose: Purpose) -> None:
         now = self._clock.time
-        self._clock.at(now + TTL * (0.7 + 0.2 * self._random()), self._refresh)
-        self._walk(Route((FIRST, SECOND), self._board, QUERY, Purpose.REFRESH, now, now + TIMEOUT, now + TIMEOUT))
+        self._walk(Route((FIRST, SECOND), self._board, query, purpose, now, now + TIMEOUT, now + TIMEOUT))
+
+    def _walk(self, route: Route) -> None:
+        raise NotImplementedError
 
     def _look(self) -> None:
         now = self._clock.time
@@ -95,7 +94,9 @@ class Process:
         if region := self._board.probe_due(now):
             permit = self._board.probe(region, now)
             deadline = now + TIMEOUT
-            self._walk(Route((region,), self._board, QUERY, Purpose.PROBE, now, deadline, deadline, permit=permit))
+            self._walk(
+                Route((region,), self._board, self._probed, Purpose.PROBE, now, deadline, deadline, permit=permit)
+            )
         self._look_again()
 
     def _look_again(self) -> None:
@@ -103,6 +104,21 @@ class Process:
         if probe_at not in (self._look_at, float("inf")):
             self._clock.at(max(probe_at, self._clock.time), self._look)
         self._look_at = probe_at
+
+
+class Process(Prober):
+    """One cache's decisions."""
+
+    def __init__(self, clock: Clock, seed: int, *, silent: bool) -> None:
+        super().__init__(clock, seed, QUERY)
+        self.record = Record()
+        self._silent = silent
+        self._under_way = 0
+        clock.at(self._random() * TTL, self._refresh)
+
+    def _refresh(self) -> None:
+        self._clock.at(self._clock.time + TTL * (0.7 + 0.2 * self._random()), self._refresh)
+        self._load(QUERY, Purpose.REFRESH)
 
     def _walk(self, route: Route) -> None:
         now = self._clock.time
