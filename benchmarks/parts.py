@@ -80,6 +80,10 @@ class Memory:
         self.gate: threading.Event | None = None
         """Answers wait for it."""
 
+    def ready(self, region: str) -> bool:
+        """Nothing is needed."""
+        return True
+
     def prepare(self, region: str) -> None:
         """Nothing is needed."""
 

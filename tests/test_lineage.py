@@ -191,6 +191,9 @@ class World:
         self.table.primary = PRIMARY
         return {"PrimaryRegion": PRIMARY}
 
+    def ready(self, region: str) -> bool:
+        return True
+
     def prepare(self, region: str) -> Failure | None:
         return None
 

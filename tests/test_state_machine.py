@@ -265,6 +265,10 @@ class Wire:
         self.wrong: str | None = None  # no exception: what a transport raises is told as a failure
         self._regions = regions
 
+    def ready(self, region: str) -> bool:
+        """Nothing is needed."""
+        return True
+
     def prepare(self, region: str) -> None:
         """Nothing is needed."""
 
@@ -578,7 +582,7 @@ class EngineMachine(RuleBasedStateMachine):
     def _refused_at_once(self, reader: Reader, error: SecretCacheError) -> None:
         assert isinstance(error, (SecretNotFoundError, SecretAccessDeniedError)), "only a refusal is remembered"
         assert not reader.forced, "refresh forgets a refusal"
-        asked = replace(reader.query, secret=self.engine.store.address(reader.query.secret))
+        asked = reader.query._replace(secret=self.engine.store.address(reader.query.secret))
         refused = _refused(self.engine._negatives[asked].verdict.legs)[-1]
         for why, ticket in reader.least:
             if why != _REFUSED:  # that is what it is told
@@ -684,7 +688,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _is_asked_for(self, query: Query, ticket: int) -> bool:
         """Whether it was asked for after that request, or is about to be."""
-        forms = [replace(query, secret=one) for one in self._forms(query.secret)]
+        forms = [query._replace(secret=one) for one in self._forms(query.secret)]
         under_way = any(form in self.latest and not self.latest[form].over for form in forms)
         return under_way or any(self.asked_at.get((form.secret, _which(form)), -1) >= ticket for form in forms)
 
@@ -804,8 +808,8 @@ class EngineMachine(RuleBasedStateMachine):
         assert entry.ticket >= ticket, "15: what is held was asked for last"
         full = _full_id(entry.secret)
         if entry.secret is secret:
-            assert self.engine.store.find(replace(query, secret=full)) is entry, "an answer's ARN is an alias"
-            by_name = self.engine.store.find(replace(query, secret=full.without_suffix()))
+            assert self.engine.store.find(query._replace(secret=full)) is entry, "an answer's ARN is an alias"
+            by_name = self.engine.store.find(query._replace(secret=full.without_suffix()))
             # Unless it is known from a later answer to be another secret's, which may have been evicted.
             later = self.engine.store.evictions if by_name is None else by_name.ticket > ticket
             assert by_name is entry or later, "an answer's partial ARN is an alias"
@@ -1094,6 +1098,11 @@ class EngineMachine(RuleBasedStateMachine):
             assert shown == self.cloud.newest(name), "22: once faults stop, every key converges"
             self.store_is_consistent()
 
+    def _end_of(self, part: Waiter) -> None:
+        """What one who waits meets when it looks once more: there, or where it wants its answer."""
+        self.engine.look(part)
+        self.engine.conclude(part)
+
     def _close_in_the_middle(self) -> None:
         under_way = self._under_way()
         self.engine.close()
@@ -1101,7 +1110,7 @@ class EngineMachine(RuleBasedStateMachine):
             if reader.phase == "waits":
                 assert reader.woken or reader.look_at <= self.now, "21: no waiter is left after close"
                 with pytest.raises(CacheClosedError):
-                    self.engine.look(reader.part)
+                    self._end_of(reader.part)
             self.engine.leave(reader.part)
         for attempt in under_way:
             self.engine.ended(attempt.flight, attempt.leg, self._ask(attempt, attempt.as_sent))

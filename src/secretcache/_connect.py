@@ -142,6 +142,9 @@ class _Clock:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
 
+    def first(self, moment: float) -> float | None:
+        return self.look(moment)
+
     def look(self, moment: float) -> float | None:
         return moment if self._now() < moment else None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -66,6 +65,7 @@ class Engine:
         self.store = Store(self._freshness, settings.max_entries, settings.regions, settings.primary_region)
         self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
         self.bulletin = Bulletin(runtime.now)
+        self._loads.board.heard = self.bulletin.heard
         learn = partial(_learn, weakref.ref(self))
         self.rotations = Rotations(settings, runtime, self.store, self._loads, self._freshness, learn)
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
@@ -101,6 +101,7 @@ class Engine:
         """
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
+            self._loads.pass_time(now, act)
             entry = self.store.find(query)
             if entry is not None and now < entry.serve_until and not forced:
                 return self._fresh(key, entry, now)
@@ -129,8 +130,18 @@ class Engine:
                 self._reads[refusal.fault.name.lower()] += 1
         raise error_for(query, refusal or Verdict(Fault.REGION, ()), now, self._transport.host)
 
+    @staticmethod
+    def first(waiter: Waiter) -> float | None:
+        """When a waiter that has just begun should look: what was due was done then."""
+        flight = waiter.flight
+        return None if flight.over else min(waiter.until, flight.wake_at)
+
     def look(self, waiter: Waiter) -> float | None:
         """When a waiter should look again; None when there is nothing left to wait for."""
+        flight = waiter.flight
+        # Without the lock where who sees to a hook is settled before the flight is over; a fallback's is not.
+        if flight.over and flight.fallback is None:
+            return None
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
             self._loads.pass_time(now, act)
@@ -343,10 +354,12 @@ class Engine:
 
     # What an attempt tells, from its lane's thread.
 
-    def taken(self, flight: Flight, leg: Leg) -> bool:
-        """Whether the request is still wanted, now that a thread has time for it."""
+    def taken(self, flight: Flight, leg: Leg, *, sends: bool = False) -> bool:
+        """Whether the request is still wanted, now that a thread has time for it. Sends: its client is there too."""
         with self._decide():
-            return not self.closed and self._loads.taken(flight, leg, self._runtime.now())
+            now, loads = self._runtime.now(), self._loads
+            wanted = not self.closed and loads.taken(flight, leg, now)
+            return wanted and (not sends or loads.started(flight, leg, now))
 
     def started(self, flight: Flight | None, leg: Leg) -> bool:
         """Whether the request is still wanted, now that its client is there."""
@@ -448,7 +461,7 @@ class Engine:
 
     def _canonical(self, query: Query) -> Query:
         address = self.store.address(query.secret)
-        return query if address == query.secret else replace(query, secret=address)
+        return query if address == query.secret else query._replace(secret=address)
 
     def _query(self, entry: Entry) -> Query:
         return Query(self.store.asked_as(entry.record), *entry.which)
@@ -460,7 +473,7 @@ class Engine:
             self.store.raise_floor(query.secret, negative.ticket)
 
     def _refusal(self, query: Query, now: float) -> Verdict | None:
-        negative = self._negatives.get(query)
+        negative = self._negatives.get(query) if self._negatives else None
         return negative.verdict if negative is not None and now < negative.until else None
 
     def _join(  # noqa: PLR0913 - what sets one question apart from another
@@ -495,7 +508,7 @@ class Engine:
         self.store.outdated, self.store.sent = False, self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         released = self.rotations.released(self._loads.open, secrets)
-        awaited = any(one.waiters() for one in (flight, *released) if one is not None)
+        awaited = bool(flight and flight.awaited) or any(one.awaited for one in released)
         self.rotations.arrived(secrets, now, act, awaited=awaited)
         for waiting in released:
             waiting.ticket, waiting.secrets = ticket, {waiting.query: secrets[waiting.query]}
@@ -534,14 +547,17 @@ class Engine:
             self._negatives.pop(query, None)
             if flight.fallback is not None and self.store.find(query) is None:  # outdated, but all there is
                 self.store.put(query, secret, flight.ticket, now, last_resort=True)
-                self.rotations.arrived({query: secret}, now, act, awaited=bool(flight.waiters()))
+                self.rotations.arrived({query: secret}, now, act, awaited=flight.awaited)
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
         if flight.verdict is not None and single:
             self._failed(flight, flight.verdict, now)
-        held = [entry.refresh_at for query in flight.queries if (entry := self.store.find(query))]
         # A thread's wake-up costs as much as a third of a request: only where it has to look earlier than it meant to.
-        soon = min([self._loads.cap_at(), self._loads.board.next_probe_at(), *held])
-        self._wake_background(act, nudge=flight.background or soon < self._look_at)
+        self._wake_background(act, nudge=flight.background or self._due_at(flight.queries) < self._look_at)
+
+    def _due_at(self, queries: tuple[Query, ...]) -> float:
+        """When the background is needed next, as far as these keys and the regions tell."""
+        held = [entry.refresh_at for query in queries if (entry := self.store.find(query))]
+        return min([self._loads.cap_at(), self._loads.board.next_probe_at(), *held])
 
     def _failed(self, flight: Flight, verdict: Verdict, now: float) -> None:
         query = flight.query
@@ -562,7 +578,7 @@ class Engine:
             self.store.bury(now)
 
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
-        if self._refresher is not None:
+        if self._refresher is not None and (nudge or not self._refresher.started):
             act.append(self._refresher.nudge if nudge else self._refresher.start)
 
 
@@ -621,10 +637,11 @@ def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...]
     lifetimes = engine._lifetime, engine._lifetime_by_id  # noqa: SLF001
 
     def attempt(flight: weakref.ref[Flight], queries: tuple[Query, ...], leg: Leg) -> None:
-        if not _wanted(owner, flight, leg):
+        ready = transport.ready(leg.region)
+        if not _wanted(owner, flight, leg, sends=ready):
             return
-        unmade = transport.prepare(leg.region)
-        if unmade is None and not _sends(owner, flight, leg):
+        unmade = None if ready else transport.prepare(leg.region)
+        if unmade is None and not ready and not _sends(owner, flight, leg):
             return
         outcome = unmade or _ask(transport, queries, leg, lifetimes[queries[0].version_id is not None])
         alive = owner()
@@ -634,9 +651,9 @@ def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...]
     return attempt
 
 
-def _wanted(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) -> bool:
+def _wanted(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg, *, sends: bool) -> bool:
     alive, wanting = owner(), flight()
-    return alive is not None and wanting is not None and alive.taken(wanting, leg)
+    return alive is not None and wanting is not None and alive.taken(wanting, leg, sends=sends)
 
 
 def _sends(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) -> bool:

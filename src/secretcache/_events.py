@@ -78,6 +78,10 @@ class Bulletin:
         self._listeners += (listener,)
         return Handle(lambda: self._forget(listener))
 
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
     @property
     def waiting(self) -> bool:
         """Whether something is to be told."""

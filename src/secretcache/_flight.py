@@ -70,12 +70,17 @@ class Flight:
         with contextlib.suppress(ValueError):
             self._wakes.remove(wake)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits now."""
+        return bool(self._wakes)
+
     def waiters(self) -> tuple[Callable[[], None], ...]:
         """The wake-ups of all who wait now."""
         return tuple(self._wakes)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: that would make it three times as dear, at each miss
 class Waiter:
     """A reader's part in a flight."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,7 @@ _IDLE_TTLS = 100
 """With a short `ttl` an hour would be thousands of calls that nobody reads; with none there is nothing to refresh."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """When a value is asked for again after no region could answer."""
 
     first: float = 5.0
@@ -43,8 +42,7 @@ class Retry:
         return waits * (1 - self.spread + self.spread * chance)
 
 
-@dataclass(frozen=True, slots=True)
-class Negative:
+class Negative(NamedTuple):
     """A refusal by every region, remembered so that an error path does not become a call path."""
 
     until: float

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from secretcache._errors import ConfigurationError
 
@@ -36,8 +35,7 @@ _PARTITIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SecretId:
+class SecretId(NamedTuple):
     """A secret's name, or its ARN without the region. `account` and `partition` are empty for a name."""
 
     name: str
@@ -51,7 +49,7 @@ class SecretId:
 
     def in_region(self, region: str) -> str:
         """The id to send to a region: its own ARN, or the name as it is."""
-        if not self.is_arn:
+        if not self.partition:
             return self.name
         return f"arn:{self.partition}:secretsmanager:{region}:{self.account}:secret:{self.name}"
 
@@ -69,27 +67,24 @@ class SecretId:
         return self.in_region("*")
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What is asked: a secret, and which version of it. The key of entries and flights."""
 
     secret: SecretId
     stage: str | None = CURRENT
     version_id: str | None = None
-    _hash: int = field(init=False, repr=False, compare=False)
-    """Worked out once: a miss looks it up in a dozen dictionaries."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", hash((self.secret, self.stage, self.version_id)))
-
-    def __hash__(self) -> int:
-        return self._hash
+    @property
+    def which(self) -> tuple[str | None, str | None]:
+        """Stage and version id."""
+        return self.stage, self.version_id
 
     def __str__(self) -> str:
         picked = " ".join(part for part in (self.stage, self.version_id) if part)
         return f"{str(self.secret)!r} ({picked})"
 
 
+@cache
 def partition_of(region: str) -> str:
     """The partition a region belongs to, by its prefix."""
     return next((partition for prefix, partition in _PARTITIONS if region.startswith(prefix)), "aws")
@@ -114,7 +109,7 @@ def parse_secret_id(text: object, regions: Sequence[str]) -> SecretId:
     return _parse_arn(text, tuple(regions)) if text.startswith("arn:") else SecretId(text)
 
 
-@lru_cache(maxsize=16)  # an answer's ARN is read three times on its way in
+@lru_cache(maxsize=64)  # an answer's ARN is read three times on its way in; a batch brings twenty
 def _parse_arn(text: str, regions: tuple[str, ...]) -> SecretId:
     fields = text.split(":", _ARN_FIELDS - 1)
     if len(fields) < _ARN_FIELDS or not all(fields) or fields[2] != "secretsmanager" or fields[5] != "secret":

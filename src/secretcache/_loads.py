@@ -140,6 +140,9 @@ class Loads:
         route = flight.route
         while not flight.over and (next_leg := route.due(now)):
             self._dispatch(flight, next_leg, now, act)
+            if route.only_begun(now):  # as nearly all are: there is nothing else to decide
+                flight.wake_at = route.wake_at(now)
+                return
         if not flight.over:
             if region := route.to_prepare(now):
                 act.append(partial(self._run_in_lane, region, partial(self._prepare, region)))
@@ -250,6 +253,7 @@ class Loads:
             engine.ended(flight, leg, failure)
 
     def _land(self, flight: Flight, now: float, act: Actions) -> None:
+        act.extend(flight.waiters())  # first: they wait
         self.open.discard(flight)
         if self._joinable.get(flight.query) is flight:
             del self._joinable[flight.query]
@@ -259,8 +263,7 @@ class Loads:
         engine = self._owner()
         if engine is not None:
             engine.settled(flight, now, act)
-        act.extend(flight.waiters())
 
     def _stuck(self, region: str) -> int:
         """Attempts that were left behind and have not come back."""
-        return sum(leg.region == region and not leg.running for leg in self._taken)
+        return sum(leg.region == region and not leg.running for leg in self._taken) if self._taken else 0

@@ -182,6 +182,10 @@ class Logins:
             turn.target.waiting[turn] = None
         return turn
 
+    def first(self, turn: Turn) -> float | None:
+        """As `look`: its turn may have come already."""
+        return self.look(turn)
+
     def look(self, turn: Turn) -> float | None:
         """When a waiter should look again; None when its turn has a verdict."""
         held, moves = turn.seen()

@@ -36,6 +36,11 @@ class Refresher:
         self._starts = itertools.count()
         self._thread: Thread | None = None
 
+    @property
+    def started(self) -> bool:
+        """Whether its thread was started."""
+        return self._thread is not None
+
     def start(self) -> None:
         """Starts the thread, once; where the system grants none, the next call tries again."""
         if next(self._starts):

@@ -6,9 +6,8 @@ Used under the cache's lock; what is to be done after it goes into `act`.
 from __future__ import annotations
 
 import weakref
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import cachetools
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PREVIOUS", "Rotations"]
 
-_T = TypeVar("_T")
 PREVIOUS = "AWSPREVIOUS"
 _SPACING = 1.0
 """Seconds between the requests that callers force because a version they have does not work."""
@@ -128,9 +126,11 @@ class Rotations:
         for query, secret in secrets.items():
             if query.stage == PREVIOUS and (entry := self._store.find(Query(query.secret))):
                 self._place(entry, secret, now, act)
-        for entry, secret, before in self._take(self._store.accepted):
+        accepted, self._store.accepted = self._store.accepted, []
+        for entry, secret, before in accepted:
             self._accepted(entry, secret, before, act, awaited=awaited)
-        for entry, secret, judgement in self._take(self._store.unplaced):
+        unplaced, self._store.unplaced = self._store.unplaced, []
+        for entry, secret, judgement in unplaced:
             self._unplaced(entry, secret, judgement, now, act)
 
     def will_do(self, flight: Flight, secret: Secret, now: float, *, outdated: bool) -> bool:
@@ -161,14 +161,11 @@ class Rotations:
             and entry.secret.version_id != flight.newer_than
         ]
 
-    @staticmethod
-    def _take(those: list[_T]) -> list[_T]:
-        taken, those[:] = those[:], []
-        return taken
-
     def _accepted(self, entry: Entry, secret: Secret, before: str | None, act: Actions, *, awaited: bool) -> None:
         if before is not None:
             self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {before}")
+        if not len(self.hooks):
+            return
         those = [one for one in self._alive() if self._store.find(Query(one.secret)) is entry]
         act.extend(self.hooks.noticed(those, secret, awaited=awaited))
 
@@ -200,7 +197,7 @@ class Rotations:
             self._store.learn_primary(entry, "")
             self._loads.describe(partial(self._learn, entry), query, now, act)
         if judgement is Judgement.DOUBTED and lineage.lags == 1 and primary != secret.region:
-            asked, region = (query, primary) if primary else (replace(query, stage=PREVIOUS), secret.region)
+            asked, region = (query, primary) if primary else (query._replace(stage=PREVIOUS), secret.region)
             self._ask(asked, region, now, act)
 
     def _ask(self, query: Query, region: str, now: float, act: Actions) -> None:

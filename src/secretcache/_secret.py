@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
 from secretcache._errors import SecretFormatError
 
@@ -17,8 +16,7 @@ __all__ = ["Lifetime", "Secret"]
 _NO_JSON = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """How a cache's secrets tell their age; one object shared by all of them."""
 
     now: Callable[[], float]

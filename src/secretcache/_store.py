@@ -140,7 +140,7 @@ class Store:
     def find(self, query: Query) -> Entry | None:
         """The entry a query leads to, by any id known to be the same secret."""
         record = self._record(query.secret)
-        return _entry_of(record, (query.stage, query.version_id)) if record else None
+        return _entry_of(record, query.which) if record else None
 
     def address(self, secret: SecretId) -> SecretId:
         """The id under which a secret is asked for: the same for all ids known to be the same secret."""
@@ -199,7 +199,7 @@ class Store:
 
     def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
-        if lineage is None or (query.stage, query.version_id) != _CURRENT:
+        if lineage is None or query.which != _CURRENT:
             return False
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
         return judged in (Judgement.LAGS, Judgement.DOUBTED) or secret.version_id in lineage.superseded
@@ -207,7 +207,7 @@ class Store:
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
         lineage = record.lineage
-        if lineage is None or (query.stage, query.version_id) != _CURRENT or _entry_of(record, _CURRENT):
+        if lineage is None or query.which != _CURRENT or _entry_of(record, _CURRENT):
             return False
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
         return judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
@@ -315,7 +315,7 @@ class Store:
         now: float,
         sure: bool = True,  # noqa: FBT001, FBT002
     ) -> Entry:
-        which = _CURRENT if (query.stage, query.version_id) == _CURRENT else (query.stage, query.version_id)
+        which = _CURRENT if query.which == _CURRENT else query.which  # one for nearly all
         entry = _entry_of(record, which)
         if entry is None:
             entry = Entry(
@@ -443,8 +443,11 @@ class Store:
 
     def _later_known(self, record: Record, texts: Iterable[str], ticket: int) -> bool:
         """Whether one of these ids is known, from a later request, to be another secret by now."""
-        others = (before for text in texts if (before := self._records.get(text)) not in (None, record))
-        return any(entry.ticket > ticket for other in others if other for entry in other.entries)
+        for text in texts:
+            other = self._records.get(text)
+            if other is not None and other is not record and any(entry.ticket > ticket for entry in other.entries):
+                return True
+        return False
 
     def _lead(self, record: Record, texts: Iterable[str]) -> None:
         for text in texts:
@@ -460,7 +463,10 @@ class Store:
 
 
 def _entry_of(record: Record, which: _Which) -> Entry | None:
-    return next((entry for entry in record.entries if entry.which == which), None)
+    for entry in record.entries:
+        if entry.which == which:
+            return entry
+    return None
 
 
 def _copy(record: Record) -> Record:

@@ -55,17 +55,31 @@ def read_batch(call: BatchCall, reply: Reply, requested_at: float, lifetime: Lif
     values = reply.get("SecretValues")
     if not isinstance(values, list):
         return Failure(Fault.REGION, "InvalidAnswer", "not a BatchGetSecretValue answer")
+    named = _by_name(values, call.region)
     found = {}
     for query in call.queries:
-        singly = (read_answer(Call(call.region, query), value, requested_at, lifetime) for value in values)
+        about_it = named.get(query.secret.name, ())
+        singly = (read_answer(Call(call.region, query), value, requested_at, lifetime) for value in about_it)
         secret = next((one for one in singly if isinstance(one, Secret)), None)
         if secret is not None:
             found[query] = secret
     return found
 
 
+def _by_name(values: list[Mapping[str, Any]], region: str) -> dict[str, list[Mapping[str, Any]]]:
+    """A batch's values by every name that may have asked for them: twenty by twenty would cost more than the call."""
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for value in values:
+        answered = answered_id(str(value.get("ARN")), region)
+        ids = (answered, answered.without_suffix()) if answered is not None else ()
+        for name in {str(value.get("Name")), *(one.name for one in ids)}:
+            named.setdefault(name, []).append(value)
+    return named
+
+
 def _what_is_wrong(call: Call, reply: Mapping[str, Any]) -> str:
-    if not all(isinstance(reply.get(field), str) for field in ("ARN", "Name", "VersionId")):
+    told = reply.get("ARN"), reply.get("Name"), reply.get("VersionId")
+    if not all(map(_is_text, told)):
         return "not a GetSecretValue answer: a proxy or a captive portal may have answered in the service's place"
     if ("SecretString" in reply) == ("SecretBinary" in reply):
         return "the response has not exactly one of SecretString and SecretBinary"
@@ -74,6 +88,10 @@ def _what_is_wrong(call: Call, reply: Mapping[str, Any]) -> str:
     if not _is_asked_version(call, reply):
         return "the response is of another version than the one asked for"
     return ""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_asked_secret(call: Call, reply: Mapping[str, Any]) -> bool:

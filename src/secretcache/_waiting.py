@@ -20,6 +20,9 @@ _W = TypeVar("_W")
 class Room(Protocol[_W_contra]):
     """Where one waits: the engine for a flight, the logins for a turn."""
 
+    def first(self, waiter: _W_contra, /) -> float | None:
+        """As `look`, of one that has just begun to wait."""
+
     def look(self, waiter: _W_contra, /) -> float | None:
         """When to look again; None when there is nothing left to wait for."""
 
@@ -38,9 +41,11 @@ class ThreadWait:
     def until_over(self, room: Room[_W], waiter: _W) -> None:
         """Returns when what it waits for is over, or when the waiter's own time is."""
         try:
-            while (look_at := room.look(waiter)) is not None:
+            look_at = room.first(waiter)
+            while look_at is not None:
                 self._runtime.wait(self._event, look_at)
                 self._event.clear()
+                look_at = room.look(waiter)
         finally:
             room.leave(waiter)
 
@@ -59,8 +64,10 @@ class TaskWait:
     async def until_over(self, room: Room[_W], waiter: _W) -> None:
         """Returns when what it waits for is over, or when the waiter's own time is."""
         try:
-            while (look_at := room.look(waiter)) is not None:
+            look_at = room.first(waiter)
+            while look_at is not None:
                 await self._ring_or_wake(look_at)
+                look_at = room.look(waiter)
         finally:
             room.leave(waiter)
 

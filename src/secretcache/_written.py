@@ -110,6 +110,10 @@ class UpToDate:
     transport: Transport
     written: Written
 
+    def ready(self, region: str) -> bool:
+        """As the transport."""
+        return self.transport.ready(region)
+
     def prepare(self, region: str) -> Failure | None:
         """As the transport."""
         return self.transport.prepare(region)

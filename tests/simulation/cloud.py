@@ -266,6 +266,9 @@ class Wire:
         self.expired: dict[str, int] = {}
         """By region: the generation of credentials that has expired there."""
 
+    def ready(self, region: str) -> bool:
+        return self._made.get(region) == self.generation
+
     def prepare(self, region: str) -> Failure | None:
         self._check(region)
         if self._made.get(region) != self.generation:

@@ -123,8 +123,8 @@ def _requests() -> Iterator[Setting]:
 
 def _failover() -> Iterator[Setting]:
     policy = RegionPolicy()
-    for field in fields(policy):
-        yield Setting("failover", field.name, _text(getattr(policy, field.name)), "built in")
+    for name in policy._fields:
+        yield Setting("failover", name, _text(getattr(policy, name)), "built in")
 
 
 def _surroundings(environ: Mapping[str, str]) -> Iterator[Setting]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -167,7 +167,7 @@ def _arn(wanted: Wanted, secret: SecretId, region: str) -> str:
     complete = secret.is_arn and _SUFFIX.search(secret.name)
     name = secret.name if complete else secret.name + _ANY_SUFFIX
     partition = partition_of(wanted.regions[0])
-    return replace(secret, name=name, account=secret.account or wanted.account, partition=partition).in_region(region)
+    return secret._replace(name=name, account=secret.account or wanted.account, partition=partition).in_region(region)
 
 
 def _through(wanted: Wanted) -> dict[str, Any]:

@@ -28,6 +28,10 @@ _NEVER = float("-inf")
 _MEMORIES = 1024
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(slots=True)
 class _Gate:
     """A time before which a region is not asked, longer each time it has to close again."""
@@ -86,6 +90,8 @@ class Board:
         self.budget = Budget.full(policy, now())
         self.events: list[Event] = []
         """What has changed since somebody last told of it; told after the lock is released."""
+        self.heard: Callable[[], bool] = _always
+        """Whether anybody listens: a call that nobody hears of makes no event. All other events are logged too."""
         self._regions = {name: _Region(name, policy, random, now()) for name in regions}
         self._refusals: cachetools.LRUCache[tuple[str, Query], float] = cachetools.LRUCache(_MEMORIES)
         self._last_chance_at = _NEVER
@@ -235,14 +241,15 @@ class Board:
         before = region.breaker.state
         outcome = "answered" if failure is None else failure.fault.name.lower()
         region.tally.counts[outcome] += 1
-        operation = "BatchGetSecretValue" if query is None else "GetSecretValue"
-        self.events.append(Event("call", name, None, outcome, max(0.0, now - sent_at), operation))
+        if self.heard():
+            operation = "BatchGetSecretValue" if query is None else "GetSecretValue"
+            self.events.append(Event("call", name, None, outcome, max(0.0, now - sent_at), operation))
         self._count(region, failure, now, permit)
         if failure is None or failure.answered:
             self._answered(region, now, sent_at)
         if failure is not None:
             self._failed(region, query, failure, now)
-        elif query is not None:
+        elif query is not None and self._refusals:
             self._refusals.pop((name, query), None)
         self._tell_state(region, before)
 
@@ -251,10 +258,15 @@ class Board:
         if failure is not None and failure.fault is Fault.REGION:
             region.breaker.failed(now, permit)
         elif failure is None or failure.answered:
-            alone = not any(one.breaker.closed for one in self._regions.values() if one is not region)
-            region.breaker.succeeded(now, permit, alone=alone)
+            region.breaker.succeeded(now, permit, alone=self._is_alone(region))
         else:
             region.breaker.give_back(now, permit)
+
+    def _is_alone(self, region: _Region) -> bool:
+        """Whether no other region's breaker is closed: asked only of one that may close."""
+        return not region.breaker.closed and not any(
+            one.breaker.closed for one in self._regions.values() if one is not region
+        )
 
     def _answered(self, region: _Region, now: float, sent_at: float) -> None:
         region.tally.add_latency(max(0.0, now - sent_at))

@@ -30,7 +30,7 @@ class State(enum.Enum):
     HALF_OPEN = "half-open"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Permit:
     """The right to send one request to a region whose breaker is open."""
 
@@ -51,11 +51,14 @@ class _Window:
 
     def add(self, now: float, *, failed: bool) -> None:
         number = int(now / (self.seconds / _BUCKETS))
-        bucket = self._buckets.setdefault(number, [0, 0])
+        bucket = self._buckets.get(number) or self._begin(number)
         bucket[0] += 1
         bucket[1] += failed
+
+    def _begin(self, number: int) -> list[int]:
         for old in [one for one in self._buckets if one <= number - _BUCKETS]:
             del self._buckets[old]
+        return self._buckets.setdefault(number, [0, 0])
 
     def counts(self) -> tuple[int, int]:
         return sum(calls for calls, _ in self._buckets.values()), sum(failed for _, failed in self._buckets.values())

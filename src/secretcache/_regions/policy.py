@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["RegionPolicy"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegionPolicy:
+class RegionPolicy(NamedTuple):
     """How regions are stepped over and come back. Times are seconds."""
 
     attempt_cap: float = 2.5

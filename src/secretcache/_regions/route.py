@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
@@ -118,8 +118,7 @@ class Leg:
         return self.wanted_at + self.patience
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What a route's failures add up to when no region has answered."""
 
     fault: Fault
@@ -187,15 +186,22 @@ class Route:
 
     def due(self, now: float) -> Leg | None:
         """The leg to start now, if any. To be called until there is none."""
-        self._watch_silence(now)
         if now < self.not_before:
             return None
+        if not self.legs and now < self.deadline:
+            return self._next(now) or self._last_chance(now)
+        self._watch_silence(now)
         if self._over(now) or any(leg.running and now < self._turn_over_at(leg) for leg in self.legs):
             return None
         if self._running() and not self._may_overlap(now):
             return None
         self._retry_moment(now)
         return self._reload(now) or self._next(now) or self._last_chance(now) or self._retry(now)
+
+    def only_begun(self, now: float) -> bool:
+        """Whether its first request was begun just now, and nobody else's turn comes before some time has passed."""
+        only = len(self.legs) == 1 and self.legs[0].wanted_at == now < self.deadline
+        return only and self.legs[0].running and now < self._turn_over_at(self.legs[0])
 
     def to_prepare(self, now: float) -> str | None:
         """The region whose client should be made now, because the first one asked is silent; told once."""

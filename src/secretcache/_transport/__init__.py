@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from secretcache._ids import Query
@@ -34,8 +33,7 @@ OF_THE_SECRET = (Fault.DENIED, Fault.DELETED, Fault.MISSING)
 """What a region says of one secret, in the order in which one of them names the verdict of several regions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A request that brought no usable answer. Carries nothing of a response's body."""
 
     fault: Fault
@@ -53,8 +51,7 @@ class Failure:
         return f"{self.code}: {self.message}" if self.message else self.code
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A GetSecretValue request to one region."""
 
     region: str
@@ -66,8 +63,7 @@ class Call:
         return self.query.secret.in_region(self.region)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchCall:
+class BatchCall(NamedTuple):
     """A BatchGetSecretValue request to one region: current versions of at most twenty secrets."""
 
     region: str
@@ -79,8 +75,7 @@ class BatchCall:
         return [query.secret.in_region(self.region) for query in self.queries]
 
 
-@dataclass(frozen=True, slots=True)
-class DescribeCall:
+class DescribeCall(NamedTuple):
     """A DescribeSecret request to one region: which region is the secret's primary?"""
 
     region: str
@@ -98,6 +93,9 @@ Reply: TypeAlias = Mapping[str, Any] | Failure
 
 class Transport(Protocol):
     """Sends requests. Called from several threads at once; may block; does not raise."""
+
+    def ready(self, region: str) -> bool:
+        """Whether `prepare` would have nothing to do. Neither blocks nor runs user code."""
 
     def prepare(self, region: str) -> Failure | None:
         """Makes what a request to the region needs (a session, a client), if it is not there; the failure if it cannot.

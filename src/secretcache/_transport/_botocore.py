@@ -86,6 +86,11 @@ class BotocoreTransport:
         """Those of them that are made: a look here is all that most requests need."""
         self._closed = False
 
+    def ready(self, region: str) -> bool:
+        """Whether the client is made, and its credentials need not be renewed."""
+        client = self._ready.get(region)
+        return client is not None and not self._closed and client.has_credentials()
+
     def prepare(self, region: str) -> Failure | None:
         """Makes the region's session and client, and loads its credentials, if that is not done; the failure if any."""
         client = self._take(region)
@@ -104,7 +109,7 @@ class BotocoreTransport:
             return client
         try:
             with quiet_bodies():
-                return client.load_credentials() or client.send(call)
+                return client.send(call)
         finally:
             client.give_back()
 

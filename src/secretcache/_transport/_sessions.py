@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from botocore.session import Session
+from botocore.validate import ParamValidator
 
+from secretcache._ids import CURRENT
 from secretcache._transport import BatchCall, Call, Failure, Fault
 from secretcache._transport._classify import classify, is_local
 from secretcache._transport._endpoints import regions_with_fips
@@ -28,6 +30,7 @@ __all__ = ["CONNECT_SECONDS", "POOL", "READ_SECONDS", "RegionClient", "default_s
 _SERVICE = "secretsmanager"
 CONNECT_SECONDS = 1
 READ_SECONDS = 2
+_CURRENT = (CURRENT, None)
 POOL = 4  # as many connections as a lane has threads
 
 
@@ -46,6 +49,7 @@ class RegionClient:
         self._lock = threading.Lock()
         self._users, self._retired = 0, False
         self._request = _Request()
+        self._has_loaded = False
         client.meta.events.register("before-send.secrets-manager", self._leaves)
 
     def take(self) -> bool:
@@ -70,12 +74,20 @@ class RegionClient:
         if unused:
             self.client.close()
 
+    def has_credentials(self) -> bool:
+        """Whether there are credentials that need no renewal; never loads any."""
+        credentials = self.credentials
+        if isinstance(credentials, RefreshableCredentials):
+            return self._has_loaded and not credentials.refresh_needed()
+        return type(credentials) is Credentials  # of any other kind nothing is known
+
     def load_credentials(self) -> Failure | None:
         """Gets or renews the credentials, as signing would: here whatever fails on the way is known to be identity."""
         load = getattr(self.credentials, "get_frozen_credentials", None)
         try:
             if load is not None:
                 load()
+            self._has_loaded = True
         except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
             return _of_identity(error)
         return None
@@ -85,6 +97,8 @@ class RegionClient:
         self._request.url = ""
         operation, method, arguments = _spell(call)
         try:
+            if isinstance(call, Call) and call.query.which != _CURRENT:
+                _check(self.client, operation, arguments)
             reply: Reply = getattr(self.client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
             return classify(error, operation=operation, endpoint=self._request.url)
@@ -93,6 +107,13 @@ class RegionClient:
     def _leaves(self, request: Any, **_: Any) -> None:
         """It is signed: from here on what fails is on the way to the service. Told in the thread that sends."""
         self._request.url = self.endpoint = str(request.url)
+
+
+def _check(client: Any, operation: str, arguments: dict[str, Any]) -> None:
+    """Botocore's own check, where a caller gave more than an id, which is checked already: it is 8 % of a request."""
+    report = ParamValidator().validate(arguments, client.meta.service_model.operation_model(operation).input_shape)
+    if report.has_errors():
+        raise ParamValidationError(report=report.generate_report())
 
 
 def _spell(call: Request) -> tuple[str, str, dict[str, Any]]:
@@ -147,6 +168,7 @@ def _config(given: Config | None) -> Config:
         read_timeout=READ_SECONDS,
         retries={"total_max_attempts": 1},
         max_pool_connections=POOL,
+        parameter_validation=False,  # _check
         user_agent_extra=agent,
     )
     return own if given is None else given.merge(own)
@@ -167,7 +189,7 @@ def _not_made(settings: Settings, region: str, error: BaseException) -> Failure:
 
 def _of_identity(error: BaseException) -> Failure:
     fault = Fault.LOCAL if is_local(error) else Fault.IDENTITY
-    return replace(classify(error, operation="", endpoint=""), fault=fault)
+    return classify(error, operation="", endpoint="")._replace(fault=fault)
 
 
 def _without_fips_host(settings: Settings, region: str, endpoint: str) -> Failure | None:

@@ -123,6 +123,10 @@ class FakeTransport:
     def __init__(self, network: Network) -> None:
         self._network = network
 
+    def ready(self, region: str) -> bool:  # noqa: ARG002
+        """There is nothing to make."""
+        return True
+
     def prepare(self, region: str) -> Failure | None:
         """There is nothing to make."""
 

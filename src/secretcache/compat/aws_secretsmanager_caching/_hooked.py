@@ -31,6 +31,10 @@ class Hooked:
     transport: Transport
     hook: SecretCacheHook
 
+    def ready(self, region: str) -> bool:
+        """As the transport."""
+        return self.transport.ready(region)
+
     def prepare(self, region: str) -> Failure | None:
         """As the transport."""
         return self.transport.prepare(region)
