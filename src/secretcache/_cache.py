@@ -10,9 +10,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from secretcache._connect import Request
-from secretcache._connect import aconnect as abridge
-from secretcache._connect import connect as bridge
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError, SecretNotFoundError
 from secretcache._events import Handle
@@ -20,7 +17,6 @@ from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._freshness import Retry
 from secretcache._hits import HitClock
 from secretcache._ids import CURRENT, Query, parse_secret_id
-from secretcache._prefetch import Prefetch, PrefetchResult
 from secretcache._rotations import PREVIOUS
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
@@ -45,6 +41,7 @@ if TYPE_CHECKING:
     from secretcache._events import Event
     from secretcache._flight import Waiter
     from secretcache._hooks import RotationEvent
+    from secretcache._prefetch import Prefetch, PrefetchResult
     from secretcache._regions.health import RegionHealth
     from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
@@ -355,7 +352,9 @@ class SecretCache:
             SecretCacheError: as `get`, when there is no value to begin with.
             ConfigurationError: an argument is not sound; the message names it.
         """
-        request = Request.checked(
+        from secretcache import _connect  # noqa: PLC0415 - a process that never logs in starts without it
+
+        request = _connect.Request.checked(
             secret_id,
             connect,
             is_auth_error=is_auth_error,
@@ -365,7 +364,7 @@ class SecretCache:
             retry_refused_after=retry_refused_after,
             for_task=False,
         )
-        return bridge(self, request, connect)
+        return _connect.connect(self, request, connect)
 
     async def aconnect(  # noqa: PLR0913 - as __init__
         self,
@@ -383,7 +382,9 @@ class SecretCache:
         `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
         the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
         """
-        request = Request.checked(
+        from secretcache import _connect  # noqa: PLC0415 - as in connect
+
+        request = _connect.Request.checked(
             secret_id,
             connect,
             is_auth_error=is_auth_error,
@@ -393,7 +394,7 @@ class SecretCache:
             retry_refused_after=retry_refused_after,
             for_task=True,
         )
-        return await abridge(self, request, connect)
+        return await _connect.aconnect(self, request, connect)
 
     def prefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
         """Warms many secrets at once: twenty a request (BatchGetSecretValue), one by one where that is not allowed.
@@ -594,6 +595,8 @@ class SecretCache:
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
+        from secretcache._prefetch import Prefetch  # noqa: PLC0415 - a process that never prefetches starts without it
+
         seconds = check_duration("timeout", timeout, positive=True)
         wanted = {text: Query(parse_secret_id(text, self._settings.regions)) for text in secret_ids}
         return Prefetch(self._current(), wanted, self._now() + seconds, self._now, wake)

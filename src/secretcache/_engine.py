@@ -23,7 +23,6 @@ from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route, Verdict
 from secretcache._rotations import Rotations, ask_primary
 from secretcache._secret import Lifetime, Secret
-from secretcache._stats import CacheStats
 from secretcache._store import Entry, HotKey, Store
 from secretcache._transport import BatchCall, Call, Failure, Fault, Transport
 from secretcache._versions import is_of, read_answer, read_batch
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from secretcache._regions.health import RegionHealth
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
+    from secretcache._stats import CacheStats
 
 __all__ = ["Engine"]
 
@@ -180,7 +180,8 @@ class Engine:
     def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""
         waiter.flight.leave(waiter.wake)
-        self._paused.discard(waiter.wake)
+        if self._paused:
+            self._paused.discard(waiter.wake)
 
     def cut_off(self) -> None:
         """A waiter that has left was cancelled or interrupted: workers call the hooks that it would have called."""
@@ -272,6 +273,8 @@ class Engine:
 
     def stats(self, hits: int = 0) -> CacheStats:
         """The counts at this moment. `hits`: those that never came here."""
+        from secretcache._stats import CacheStats  # noqa: PLC0415 - a process starts without it
+
         with self._decide():
             return CacheStats(
                 len(self.store),

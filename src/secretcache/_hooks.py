@@ -40,7 +40,7 @@ class RotationEvent:
     new: Secret
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Subscription:
     """One registered hook, and what it has not been called for yet."""
 
@@ -94,7 +94,7 @@ class Subscription:
             _wait(running, self.loop)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class _Awaited:
     """Hooks that workers call while a task waits for their end."""
 

@@ -30,7 +30,7 @@ class Judgement(enum.Enum):
     DOUBTED = "row K: never seen, from another region than the held version's"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Lineage:
     """What is known of one secret's versions. Made when a second version is seen: most secrets never need one."""
 

@@ -13,7 +13,6 @@ from secretcache._flight import Flight
 from secretcache._regions.board import Board
 from secretcache._regions.lanes import WIDTH, Lane
 from secretcache._regions.route import Leg, Purpose, Route
-from secretcache._stats import RegionStats
 from secretcache._transport import Failure, Fault
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
     from secretcache._settings import Settings
+    from secretcache._stats import RegionStats
 
 __all__ = ["Actions", "Loads"]
 
@@ -197,6 +197,8 @@ class Loads:
 
     def stats(self) -> dict[str, RegionStats]:
         """The counts of each region."""
+        from secretcache._stats import RegionStats  # noqa: PLC0415 - a process starts without it
+
         count = self.board.counts
         return {
             region: RegionStats(

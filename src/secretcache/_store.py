@@ -30,7 +30,7 @@ _NEVER = float("-inf")
 _CURRENT: _Which = (CURRENT, None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """One secret, and its versions held."""
 
@@ -43,7 +43,7 @@ class Record:
     """Its versions, once a second one was seen."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Entry:
     """One version of one secret, as it is held."""
 

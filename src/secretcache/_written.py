@@ -29,7 +29,7 @@ _MOST = 1024
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class _Mark:
     """One secret that was written."""
 
@@ -103,12 +103,12 @@ class Written:
 _BEHIND = Failure(Fault.MISSING, "BehindAWrite", "this replica does not show yet what was written", answered=True)
 
 
-@dataclass(slots=True)
 class UpToDate:
     """A transport whose answers are never behind what this process has written."""
 
-    transport: Transport
-    written: Written
+    def __init__(self, transport: Transport, written: Written) -> None:
+        self.transport = transport
+        self.written = written
 
     def ready(self, region: str) -> bool:
         """As the transport."""

@@ -13,13 +13,14 @@ import cachetools
 from secretcache._events import Event
 from secretcache._regions.breaker import Breaker, Permit, State
 from secretcache._regions.budget import Budget
-from secretcache._regions.health import RegionHealth, Tally
+from secretcache._regions.tally import Tally
 from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from secretcache._ids import Query
+    from secretcache._regions.health import RegionHealth
     from secretcache._regions.policy import RegionPolicy
 
 __all__ = ["Board"]
@@ -32,7 +33,7 @@ def _always() -> bool:
     return True
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Gate:
     """A time before which a region is not asked, longer each time it has to close again."""
 
@@ -332,6 +333,8 @@ class Board:
 
     def health(self, name: str, host: str, stuck: int, now: float) -> RegionHealth:
         """The record of one region."""
+        from secretcache._regions.health import RegionHealth  # noqa: PLC0415 - a process starts without it
+
         region, breaker = self._regions[name], self._regions[name].breaker
         counts = region.tally.counts
         p50, p90, p99 = region.tally.percentiles()

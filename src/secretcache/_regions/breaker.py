@@ -42,7 +42,7 @@ class Permit:
     """Given to a reader who has no other region left, not to the background's probe."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Window:
     """Calls and failures of the last minute, in buckets: bounded, however many calls there are."""
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["Budget"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Budget:
     """Tokens: one for each extra request, a tenth back for each success and each second, none below five."""
 

@@ -1,13 +1,10 @@
-"""What is counted of each region, and the frozen record in which it is told."""
+"""The frozen record in which a region's condition is told."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["RegionHealth", "Tally"]
-
-_LATENCIES = 128
+__all__ = ["RegionHealth"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +48,3 @@ class RegionHealth:
     latency_p99_seconds: float | None
     last_error: str | None
     """The code of the last region fault, or why the region is not asked."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts of one region."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
-
-    def add_latency(self, seconds: float) -> None:
-        """Counts how long an answer took."""
-        self._latencies.append(seconds)
-
-    def percentiles(self) -> tuple[float | None, float | None, float | None]:
-        """p50, p90 and p99 of the last answers."""
-        ordered = sorted(self._latencies)
-        if not ordered:
-            return None, None, None
-        return tuple(ordered[min(len(ordered) - 1, int(len(ordered) * part))] for part in (0.5, 0.9, 0.99))  # type: ignore[return-value] # three of them

@@ -47,7 +47,7 @@ class Purpose(enum.Enum):
         return self in (Purpose.COLD, Purpose.FORCED)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Leg:
     """One request's part in a route. Times are on the cache's clock."""
 
@@ -151,7 +151,7 @@ class Verdict(NamedTuple):
         return next((one for one in failures if one.fault is self.fault), failures[-1] if failures else None)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Route:
     """The order of regions, the flight's time, and what has happened so far."""
 

@@ -109,7 +109,8 @@ class BotocoreTransport:
             return client
         try:
             with quiet_bodies():
-                return client.send(call)
+                unloaded = None if client.has_credentials() else client.load_credentials()
+                return unloaded or client.send(call)
         finally:
             client.give_back()
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 from botocore.validate import ParamValidator
 
@@ -125,9 +129,25 @@ def _spell(call: Request) -> tuple[str, str, dict[str, Any]]:
     return "GetSecretValue", "get_secret_value", {name: text for name, text in picked.items() if text}
 
 
+class _Loader(Loader):
+    """botocore's, but that it opens no folder of another service to tell whether a name is one: 30 ms a client."""
+
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - what is not there fails to load
+        """Every name that may be a service's."""
+        folders = (path for path in self.search_paths if Path(path).is_dir())
+        return sorted({name for path in folders for name in os.listdir(path)})  # noqa: PTH208 - ten times as fast
+
+
+@functools.cache
+def _loader(data_path: str | None) -> _Loader:
+    """One for all regions: what botocore is told of a service is read once, as with one session."""
+    return _Loader(extra_search_paths=create_loader(data_path).search_paths, include_default_search_paths=False)
+
+
 def default_session(region: str) -> Session:
     """A session of the region's own: the region it says is where its STS client will be."""
     session = Session()
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     session.set_config_variable("region", region)
     return session
 
