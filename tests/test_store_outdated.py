@@ -1,0 +1,218 @@
+"""What an answer is worth that comes after its secret was dropped, moved on or made again: the store by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from secretcache._ids import Query, SecretId, parse_secret_id
+from secretcache._lineage import Lineage
+from secretcache._store import Store
+from store_ground import MAX_STALE, TTL, by_arn, by_name, put, secret, store
+from support import OSAKA, REGIONS, TOKYO, arn
+
+DEAD = TTL + MAX_STALE
+
+
+def moved(primary: str | None = OSAKA) -> Store:
+    """AWSCURRENT went from v1 to v2, which Osaka showed at 5 s in the request of ticket 2."""
+    held = store(primary=primary)
+    put(held, "a", 1)
+    put(held, "a", 2, version="v2", at=5.0)
+    assert not held.outdated
+    return held
+
+
+def dropped(primary: str | None = OSAKA) -> Store:
+    """And was refused then: what was asked for up to ticket 9 is not held."""
+    held = moved(primary)
+    entry = held.find(by_name())
+    assert entry is not None
+    held.drop(entry, 9)
+    assert held.lineage_of(SecretId("a")) is None, "nothing is held under that name"
+    return held
+
+
+def lineage(held: Store) -> Lineage:
+    found = held.lineage_of(SecretId("a"))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("version", "region", "ticket", "outdated"),
+    [
+        ("v1", TOKYO, 8, True),  # superseded
+        ("v1", OSAKA, 1, True),  # late, and superseded
+        ("v2", TOKYO, 8, False),  # the current one
+        ("v2", OSAKA, 2, False),
+        ("v3", OSAKA, 8, False),  # the primary has moved on
+        ("v3", TOKYO, 8, True),  # nobody can place it
+    ],
+)
+def test_of_what_may_not_be_held_any_more_it_is_told_whether_it_is_behind(
+    version: str,
+    region: str,
+    ticket: int,
+    outdated: bool,  # noqa: FBT001
+) -> None:
+    held = dropped()
+    assert held.put(by_name(), secret("a", version, region, at=6.0), ticket, 7.0) is None
+    assert held.outdated is outdated
+    held.outdated = True
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 8, 7.0) is None
+    assert held.outdated, "one of several was"
+
+
+def test_after_a_quarter_of_an_hour_a_version_that_nobody_can_place_is_not_behind() -> None:
+    held = dropped(primary=None)
+    assert held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 8, 906.0) is None
+    assert not held.outdated
+
+
+def test_another_stage_or_version_is_never_behind() -> None:
+    held = dropped()
+    for query in (by_name(stage="AWSPREVIOUS"), by_name(stage=None, version_id="v1")):
+        assert held.put(query, secret("a", "v1", TOKYO), 8, 7.0) is None
+        assert not held.outdated
+
+
+def test_a_secret_whose_current_version_went_while_another_stayed_remembers_it_too() -> None:
+    held = moved()
+    held.put(by_name(stage=None, version_id="v1"), secret("a", "v1"), 3, 0.0)
+    entry = held.find(by_name())
+    assert entry is not None
+    held.drop(entry, 9)
+    assert lineage(held).current == "v2"
+    assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 8, 7.0) is None
+    assert held.outdated
+
+
+def test_what_is_known_of_one_secret_says_nothing_of_another() -> None:
+    held = dropped()
+    assert held.put(by_name("b"), secret("b", "v1"), 8, 7.0) is None
+    assert not held.outdated
+    assert held.put(by_name("b"), secret("b", "v1"), 10, 7.0) is not None
+
+
+@pytest.mark.parametrize(("at", "outdated"), [(DEAD + 4.9, False), (DEAD + 5.0, True)])
+def test_a_late_superseded_answer_is_no_answer_once_what_is_held_may_not_be_served(
+    at: float,
+    outdated: bool,  # noqa: FBT001
+) -> None:
+    held = moved()
+    put(held, "a", 5, version="v2", at=5.0)
+    held.put(by_name(), secret("a", "v1"), 4, at)
+    assert held.outdated is outdated
+    held.outdated = True
+    held.put(by_name(), secret("a", "v1"), 4, 0.0)
+    assert held.outdated, "one of several was"
+
+
+def test_a_late_answer_that_was_not_superseded_is_as_good_as_what_is_held() -> None:
+    held = store(primary=OSAKA)
+    put(held, "a", 5)
+    held.put(by_name(), secret("a", "v1"), 4, DEAD + 9)
+    assert not held.outdated
+    held = moved()
+    put(held, "a", 5, version="v2", at=5.0)
+    held.put(by_name(), secret("a", "v2"), 4, DEAD + 9)
+    assert not held.outdated
+
+
+def forgotten(primary: str | None = OSAKA) -> Store:
+    held = moved(primary)
+    held.forget(SecretId("a"), 2)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("version", "region", "held_again"),
+    [("v2", TOKYO, True), ("v3", OSAKA, True), ("v3", TOKYO, False), ("v1", TOKYO, False)],
+)
+def test_a_cold_read_does_not_go_back_behind_what_was_read_before(
+    version: str,
+    region: str,
+    held_again: bool,  # noqa: FBT001
+) -> None:
+    held = forgotten()
+    entry = held.put(by_name(), secret("a", version, region, at=6.0), 3, 7.0)
+    assert (entry is not None, held.outdated) == (held_again, not held_again)
+    if entry is not None:
+        assert lineage(held).shown[region] == (version, 3), "who showed it is known again"
+
+
+def test_a_cold_read_takes_a_version_that_nobody_could_place_for_a_quarter_of_an_hour() -> None:
+    assert forgotten(None).put(by_name(), secret("a", "v3", TOKYO, at=6.0), 3, 900.0) is None
+    assert forgotten(None).put(by_name(), secret("a", "v3", TOKYO, at=906.0), 3, 906.0) is not None
+
+
+def test_the_last_resort_takes_the_place_without_being_sure_and_any_other_with() -> None:
+    held = forgotten()
+    held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 3, 7.0)
+    assert lineage(held).superseded == ("v1", "v2")
+    held = forgotten()
+    held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 3, 7.0, last_resort=True)
+    assert lineage(held).superseded == ("v1",)
+
+
+# The ids.
+
+
+def test_no_id_leads_to_what_was_removed_and_every_one_led_there() -> None:
+    full = [arn(region, "a") for region in REGIONS]
+    partial = [arn(region, "a", "") for region in REGIONS]
+    for asked in ("a", full[0], partial[1]):
+        held = store()
+        entry = held.put(by_arn(asked), secret("a"), 1, 0.0)
+        assert entry is not None
+        texts = ["a", *full, *partial]
+        for text in texts:
+            held.keep_hot(text, entry)
+        held.keep_hot(("a", "AWSCURRENT", None), entry)
+        held.forget(parse_secret_id(asked, REGIONS), 1)
+        assert not held.hot
+        assert [held.find(by_arn(text)) for text in texts] == [None] * len(texts)
+
+
+def test_a_name_is_found_by_partial_arn_however_it_was_read_first() -> None:
+    for first, second in ((arn(TOKYO, "a", ""), "a"), ("a", arn(TOKYO, "a", ""))):
+        held = store()
+        entry = held.put(by_arn(first), secret("a"), 1, 0.0)
+        assert held.put(by_arn(second), secret("a", at=1.0), 2, 1.0) is entry
+        assert len(held) == 1
+        assert held.find(by_arn(arn(OSAKA, "a", ""))) is entry
+
+
+def test_a_secret_read_by_partial_arn_takes_the_place_of_the_one_before_it_was_made_again() -> None:
+    held = store()
+    held.put(by_arn(arn(OSAKA, "a", "")), secret("a", suffix="AAAAAA"), 1, 0.0)
+    again = held.put(by_name(), secret("a", suffix="BBBBBB"), 2, 0.0)
+    for text in ("a", arn(OSAKA, "a", ""), arn(TOKYO, "a", "BBBBBB")):
+        assert held.find(by_arn(text)) is again
+    assert held.find(by_arn(arn(OSAKA, "a", "AAAAAA"))) is None
+    child = store()
+    child.adopt(held)
+    third = child.put(by_name(), secret("a", suffix="CCCCCC"), 3, 0.0)
+    assert child.find(by_arn(arn(OSAKA, "a", ""))) is third, "a child knows of partial ARNs too"
+
+
+def test_the_floor_is_the_secrets_own_where_it_is_held() -> None:
+    held = store()
+    put(held, "a", 1)
+    put(held, "b", 2)
+    held.forget(SecretId("b"), 7)
+    assert (held.floor(SecretId("a")), held.floor(SecretId("b"))) == (0, 7)
+    assert held.put(by_name("a"), secret("a", at=1.0), 3, 1.0) is not None, "it was never forgotten"
+    held.raise_floor(SecretId("a"), 5)
+    assert held.floor(SecretId("a")) == 5
+    assert held.put(by_name("a"), secret("a", at=1.0), 5, 1.0) is None
+    assert held.put(Query(parse_secret_id(arn(OSAKA, "a"), REGIONS)), secret("a", at=1.0), 5, 1.0) is None
+
+
+def test_when_the_version_held_was_first_asked_for_is_known() -> None:
+    held = store()
+    held.sent = 4
+    entry = put(held, "a", 3, at=2.5)
+    assert (entry.since, entry.since_at) == (4, 2.5)
+    put(held, "a", 5, version="v2", region=TOKYO, at=3.0)
+    assert lineage(held).brought == 3
