@@ -61,6 +61,12 @@ def test_a_planted_bug_is_caught_by_the_invariant_it_breaks(what: str) -> None:
     assert caught.seeds, caught
 
 
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.what)
+def test_a_planted_bug_still_fits_the_code_it_is_planted_in(plant: Plant) -> None:
+    caught = hunt(plant, seeds=2, steps=600)
+    assert 0 not in caught.others, "it fails by itself, not by what it does"
+
+
 def test_there_is_a_planted_bug_for_each_invariant() -> None:
     assert {plant.number for plant in PLANTS} == set(range(1, 23))
 

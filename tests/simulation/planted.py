@@ -220,22 +220,22 @@ def _retry_for_ever(real: Any) -> Any:
 
 
 def _hook_on_region_switch(_: Any) -> Any:
-    def noticed(hooks: Any, those: Any, new: Any) -> list[Callable[[], None]]:
+    def noticed(hooks: Any, those: Any, new: Any, *, awaited: bool = True) -> list[Callable[[], None]]:
         act: list[Callable[[], None]] = []
         for one in those:
             old, one.seen = one.seen, new
             if old is not None and (old.version_id, old.region) != (new.version_id, new.region):
                 one.pending.append(RotationEvent(one.secret_id, old, new))
-                act += [partial(hooks._submit, one)] if hooks._background else []
+                act += [partial(hooks._submit, one)] if hooks._background or not awaited else []
         return act
 
     return noticed
 
 
 def _hook_at_once(real: Any) -> Any:
-    def noticed(hooks: Any, those: Any, new: Any) -> list[Callable[[], None]]:
+    def noticed(hooks: Any, those: Any, new: Any, *, awaited: bool = True) -> list[Callable[[], None]]:
         those = list(those)
-        real(hooks, those, new)
+        real(hooks, those, new, awaited=awaited)
         for one in those:
             hooks._drain(one)
         return []
@@ -244,13 +244,14 @@ def _hook_at_once(real: Any) -> Any:
 
 
 def _hook_twice(real: Any) -> Any:
-    def call(hooks: Any, one: Any, *, again: bool) -> Any:
-        event = real(hooks, one, again=again)
-        if event is not None and not again:
+    def following(hooks: Any, one: Any) -> Any:
+        event = real(hooks, one)
+        if event is not None and event is not getattr(one, "called_with", None):
+            one.called_with = event
             one.pending.appendleft(event)
         return event
 
-    return call
+    return following
 
 
 def _join_what_flies(_: Any) -> Any:
@@ -340,7 +341,7 @@ def _close_in_silence(_: Any) -> Any:
 
 
 def _closed_for_ever(_: Any) -> Any:
-    def close(gate: Any, now: float, hint: float = 0.0) -> None:
+    def close(gate: Any, now: float, failure: Any, hint: float = 0.0) -> None:
         gate.until = _NEVER
 
     return close
