@@ -55,7 +55,7 @@ def read_batch(call: BatchCall, reply: Reply, requested_at: float, lifetime: Lif
     values = reply.get("SecretValues")
     if not isinstance(values, list):
         return Failure(Fault.REGION, "InvalidAnswer", "not a BatchGetSecretValue answer")
-    named = _by_name(values, call.region)
+    named = _by_name(values)
     found = {}
     for query in call.queries:
         about_it = named.get(query.secret.name, ())
@@ -66,13 +66,12 @@ def read_batch(call: BatchCall, reply: Reply, requested_at: float, lifetime: Lif
     return found
 
 
-def _by_name(values: list[Mapping[str, Any]], region: str) -> dict[str, list[Mapping[str, Any]]]:
+def _by_name(values: list[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """A batch's values by every name that may have asked for them: twenty by twenty would cost more than the call."""
     named: dict[str, list[Mapping[str, Any]]] = {}
     for value in values:
-        answered = answered_id(str(value.get("ARN")), region)
-        ids = (answered, answered.without_suffix()) if answered is not None else ()
-        for name in {str(value.get("Name")), *(one.name for one in ids)}:
+        # By its name, also for a partial ARN; and as its full ARN calls it.
+        for name in (str(value.get("Name")), str(value.get("ARN")).rpartition(":")[2]):
             named.setdefault(name, []).append(value)
     return named
 
