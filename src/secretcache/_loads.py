@@ -255,7 +255,6 @@ class Loads:
             engine.ended(flight, leg, failure)
 
     def _land(self, flight: Flight, now: float, act: Actions) -> None:
-        act.extend(flight.waiters())  # first: they wait
         self.open.discard(flight)
         if self._joinable.get(flight.query) is flight:
             del self._joinable[flight.query]
@@ -265,6 +264,7 @@ class Loads:
         engine = self._owner()
         if engine is not None:
             engine.settled(flight, now, act)
+        act.extend(flight.waiters())
 
     def _stuck(self, region: str) -> int:
         """Attempts that were left behind and have not come back."""
