@@ -121,8 +121,9 @@ def test_when_a_region_may_be_asked_again() -> None:
     assert one.worth_waiting([], 3.0) == float("inf")
     one.record("first", QUERY, Failure(Fault.THROTTLED, "Code", "", retry_after=20.0), 3.0, sent_at=3.0)
     assert one.worth_waiting(["first"], 3.0) == 23.0
-    one.last_chance(NAMES, 3.0)
-    assert one.worth_waiting(["first"], 3.0) == 23.0, "others' last chances are nothing to a closed breaker"
+    half = opened(0.0, "second")
+    assert half.last_chance(NAMES, 3.0) is not None
+    assert half.worth_waiting(["first"], 3.0) == 3.0, "another's last chance is nothing to a closed breaker"
     shut = opened()
     shut.record("first", QUERY, Failure(Fault.THROTTLED, "Code", "", retry_after=20.0), 3.0, sent_at=3.0)
     assert shut.worth_waiting(["first"], 3.0) == 23.0, "open and throttled: both must be over"

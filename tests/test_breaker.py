@@ -224,6 +224,13 @@ def test_a_last_chance_given_back_leaves_the_next_probe_where_it_was() -> None:
     assert one.probe_at == POLICY.open_first
 
 
+def test_what_had_no_permit_gives_none_back_and_puts_no_probe_off() -> None:
+    one = trip(breaker())
+    due = one.probe_at
+    one.give_back(due - 0.5, None)
+    assert one.probe_at == due
+
+
 def test_giving_back_twice_or_late_takes_nothing_from_others() -> None:
     one = trip(breaker())
     lost = probe(one, 5)

@@ -189,6 +189,16 @@ def test_whose_patience_is_over_needs_no_token() -> None:
     assert begin(one, 2.5).region == "region-1"
 
 
+def test_nor_does_one_beside_a_hedge_when_the_patience_with_both_is_over() -> None:
+    one = route(regions=3, purpose=Purpose.COLD)
+    begin(one, 0.0)
+    begin(one, POLICY.hedge_after)
+    while one.board.budget.take(POLICY.hedge_after):
+        pass
+    assert one.due(2.74) is None, "the hedge has half of the 4.5 s that were left"
+    assert begin(one, 2.75).region == "region-2"
+
+
 def test_a_reader_waits_for_anothers_request_through_the_only_breaker_and_not_for_its_own() -> None:
     one = opened()
     other = Route(one.regions, one.board, QUERY, Purpose.COLD, 0.0, 1.4, 1.4)
