@@ -52,6 +52,14 @@ def recover(one: Breaker) -> float:
 # What opens it.
 
 
+def test_one_failure_among_calls_all_over_a_minute_opens_nothing() -> None:
+    one = breaker()
+    for number in range(POLICY.ratio_calls):
+        one.succeeded(number * 9.0, None, alone=False)
+    one.failed(50.0, None)
+    assert one.closed
+
+
 def test_three_failures_in_a_row_open_it() -> None:
     one = breaker()
     one.failed(1, None)

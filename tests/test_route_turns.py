@@ -97,9 +97,11 @@ def test_the_retry_is_not_sent_beside_another_nor_too_late() -> None:
     assert begin(one, at).region == "region-0"
     assert one.due(at) is None
     never = route(regions=1, purpose=Purpose.COLD)
-    fail(never, begin(never, 4.4), 4.4)
-    assert never.due(4.9) is None, "less than half a second is left"
-    assert never.verdict(4.9) is not None
+    fail(never, begin(never, 4.49), 4.49)
+    at = never.wake_at(4.49)
+    assert 4.5 < at < 5.0
+    assert never.due(at) is None, "less than half a second is left"
+    assert never.verdict(at) is not None
 
 
 def test_a_retry_goes_to_a_region_that_failed_by_itself() -> None:
@@ -221,6 +223,17 @@ def test_a_verdict_says_when_to_come_again_and_names_each_region_once() -> None:
     assert verdict.fault is Fault.REGION, "one was throttled, the other was not asked"
 
 
+def test_where_no_region_may_be_asked_for_its_credentials_that_is_the_verdict() -> None:
+    one = late(purpose=Purpose.COLD)
+    for region in one.regions:
+        one.board.record(region, None, UNSIGNED, LATE, sent_at=LATE)
+    assert one.due(LATE) is None
+    verdict = one.verdict(LATE)
+    assert verdict is not None
+    assert verdict.fault is Fault.IDENTITY
+    assert [region for region, _ in verdict.unasked] == list(one.regions)
+
+
 def test_the_primarys_word_is_final_and_nobody_elses() -> None:
     for primary, fault in (("region-0", Fault.DENIED), ("region-1", Fault.REGION), ("", Fault.REGION)):
         one = late(purpose=Purpose.REVALIDATE, primary=primary)
@@ -256,7 +269,7 @@ def test_half_an_attempts_time_is_worth_joining_whatever_the_clock_says() -> Non
 
 
 def test_an_attempt_is_looked_at_when_it_may_be_silent_and_when_its_cap_comes() -> None:
-    one = late(purpose=Purpose.REFRESH)
+    one = late(regions=1, purpose=Purpose.REFRESH)
     leg = begin(one, LATE)
     leg.silent = True
     assert one.wake_at(LATE) == leg.cap_at

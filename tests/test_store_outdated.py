@@ -69,6 +69,13 @@ def test_after_a_quarter_of_an_hour_a_version_that_nobody_can_place_is_not_behin
     assert not held.outdated
 
 
+def test_what_the_primary_shows_is_never_behind_though_another_region_was_read_before() -> None:
+    held = dropped(primary=TOKYO)
+    assert held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 8, 7.0) is None
+    assert not held.outdated
+    assert forgotten(primary=TOKYO).put(by_name(), secret("a", "v3", TOKYO, at=6.0), 3, 7.0) is not None
+
+
 def test_another_stage_or_version_is_never_behind() -> None:
     held = dropped()
     for query in (by_name(stage="AWSPREVIOUS"), by_name(stage=None, version_id="v1")):
