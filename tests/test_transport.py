@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 import threading
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import boto3
 import botocore.session
 import pytest
 from botocore.config import Config
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import UnknownServiceError
 
 from local_aws import LocalAws, Said
 from secretcache import ConfigurationError, CredentialsError, SecretCache
@@ -176,3 +179,30 @@ def test_each_regions_session_depends_on_no_other_region(monkeypatch: pytest.Mon
     client = client_of(transport, OSAKA)
     assert client.meta.endpoint_url == URL.rstrip("/")
     assert default_session(OSAKA).get_config_variable("region") == OSAKA
+
+
+def test_a_session_of_ours_knows_every_service_and_no_other() -> None:
+    session = default_session(OSAKA)
+    known = session.get_available_services()
+    assert {"secretsmanager", "sts", "sso", "sso-oidc"} < set(known)
+    assert not [name for name in known if "." in name or name.startswith("_")]
+    assert session.get_component("data_loader") is default_session(TOKYO).get_component("data_loader"), "read once"
+    for name in ("no-such-service", "secretsmanager"):
+        with pytest.raises(UnknownServiceError):
+            session.get_component("data_loader").load_service_model(name, "no-such-kind")
+
+
+def test_credentials_that_cannot_tell_whether_they_are_due_are_loaded_where_it_is_known_what_failed() -> None:
+    class Broken(RefreshableCredentials):  # type: ignore[misc,unused-ignore]
+        def refresh_needed(self, refresh_in: int | None = None) -> bool:
+            raise TypeError("a time without a zone")
+
+    soon = datetime.now(timezone.utc) + timedelta(hours=1)
+    client = default_session(OSAKA).create_client("secretsmanager", aws_access_key_id="a", aws_secret_access_key="b")
+    held = RegionClient(client, Broken("a", "b", "c", soon, dict, "vault"))
+    held._has_loaded = True
+    assert not held.has_credentials()
+    told = held.load_credentials()
+    assert told is not None
+    assert told.fault is Fault.IDENTITY
+    assert not held._has_loaded

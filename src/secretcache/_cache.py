@@ -28,7 +28,7 @@ from secretcache._settings import (
     default_regions,
     settings_from_env,
 )
-from secretcache._transport._botocore import BotocoreTransport
+from secretcache._transport._botocore import BotocoreTransport, making
 from secretcache._waiting import TaskWait, ThreadWait
 from secretcache._written import UpToDate, Written
 
@@ -91,7 +91,8 @@ class SecretCache:
         endpoint_urls: URLs by region, for VPC endpoints and emulators.
         session_factory: called as `session_factory(region)`, returns the boto3 or botocore session for that region.
         client_config: a `botocore.config.Config`, or one per listed region as a mapping, laid under the cache's own
-            timeouts (1 s to connect, 2 s to read, no retries of botocore's own).
+            timeouts (1 s to connect, 2 s to read, no retries of botocore's own). `parameter_validation` has no effect:
+            ids are checked when they are read, stages and version ids as botocore does.
 
     Raises:
         ConfigurationError: an argument is not sound; the message names it and what was expected.
@@ -352,7 +353,8 @@ class SecretCache:
             SecretCacheError: as `get`, when there is no value to begin with.
             ConfigurationError: an argument is not sound; the message names it.
         """
-        from secretcache import _connect  # noqa: PLC0415 - a process that never logs in starts without it
+        with making:
+            from secretcache import _connect  # noqa: PLC0415 - a process that never logs in starts without it
 
         request = _connect.Request.checked(
             secret_id,
@@ -382,7 +384,8 @@ class SecretCache:
         `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
         the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
         """
-        from secretcache import _connect  # noqa: PLC0415 - as in connect
+        with making:
+            from secretcache import _connect  # noqa: PLC0415 - as in connect
 
         request = _connect.Request.checked(
             secret_id,
@@ -595,7 +598,8 @@ class SecretCache:
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
-        from secretcache._prefetch import Prefetch  # noqa: PLC0415 - a process that never prefetches starts without it
+        with making:
+            from secretcache._prefetch import Prefetch  # noqa: PLC0415 - a process that never prefetches needs none
 
         seconds = check_duration("timeout", timeout, positive=True)
         wanted = {text: Query(parse_secret_id(text, self._settings.regions)) for text in secret_ids}

@@ -25,6 +25,7 @@ from secretcache._rotations import Rotations, ask_primary
 from secretcache._secret import Lifetime, Secret
 from secretcache._store import Entry, HotKey, Store
 from secretcache._transport import BatchCall, Call, Failure, Fault, Transport
+from secretcache._transport._botocore import making
 from secretcache._versions import is_of, read_answer, read_batch
 
 if TYPE_CHECKING:
@@ -130,17 +131,16 @@ class Engine:
                 self._reads[refusal.fault.name.lower()] += 1
         raise error_for(query, refusal or Verdict(Fault.REGION, ()), now, self._transport.host)
 
-    @staticmethod
-    def first(waiter: Waiter) -> float | None:
+    def first(self, waiter: Waiter) -> float | None:
         """When a waiter that has just begun should look: what was due was done then."""
         flight = waiter.flight
-        return None if flight.over else min(waiter.until, flight.wake_at)
+        if self.closed or flight.over:  # whoever shares a bell may have missed its ring
+            return None if self._is_settled(flight) else float("-inf")
+        return min(waiter.until, flight.wake_at)
 
     def look(self, waiter: Waiter) -> float | None:
         """When a waiter should look again; None when there is nothing left to wait for."""
-        flight = waiter.flight
-        # Without the lock where who sees to a hook is settled before the flight is over; a fallback's is not.
-        if flight.over and flight.fallback is None:
+        if self._is_settled(waiter.flight):
             return None
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
@@ -151,6 +151,15 @@ class Engine:
             if over:  # here, under the lock: who sees to a hook is settled with the answer
                 self.leave(waiter)
             return None if over else min(waiter.until, waiter.flight.wake_at)
+
+    def _is_settled(self, flight: Flight) -> bool:
+        """Whether a flight is over, and nothing else is to be decided when its waiters leave; told without the lock.
+
+        In `on_access` mode who calls a hook is: a waiter who is still there. So is an attempt that was left behind and
+        reaches its cap.
+        """
+        settled = flight.over and flight.fallback is None and not self.closed
+        return settled and not self.rotations.hooks.left_to_readers and not self._loads.under_way_anywhere
 
     def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
@@ -202,6 +211,7 @@ class Engine:
         """A part in a new flight, from the primary first, whatever was remembered of a refusal."""
         with self._decide(for_reader=True) as act:
             now, asked = self._runtime.now(), self._canonical(query)
+            self._loads.pass_time(now, act)
             self._forget_refusal(asked)
             flight = self.rotations.begin_afresh(asked, now, timeout)
             flight.join(wake)
@@ -245,6 +255,7 @@ class Engine:
         """A part in a new batch of at most twenty."""
         with self._decide(for_reader=True) as act:
             now = self._runtime.now()
+            self._loads.pass_time(now, act)
             flight = self._loads.begin(queries, now, timeout, Purpose.COLD)
             flight.join(wake)
             self._loads.advance(flight, now, act)
@@ -273,7 +284,8 @@ class Engine:
 
     def stats(self, hits: int = 0) -> CacheStats:
         """The counts at this moment. `hits`: those that never came here."""
-        from secretcache._stats import CacheStats  # noqa: PLC0415 - a process starts without it
+        with making:
+            from secretcache._stats import CacheStats  # noqa: PLC0415 - a process starts without it
 
         with self._decide():
             return CacheStats(
@@ -291,6 +303,9 @@ class Engine:
 
     def health(self) -> Mapping[str, RegionHealth]:
         """The condition of each region at this moment."""
+        with making:  # and not under the lock: it is read from disk
+            from secretcache._regions import health  # noqa: F401, PLC0415 - a process starts without it
+
         with self._decide():
             return MappingProxyType(self._loads.health(self._transport.host, self._runtime.now()))
 

@@ -121,6 +121,11 @@ class Hooks:
     def __len__(self) -> int:
         return len(self._subscriptions)
 
+    @property
+    def left_to_readers(self) -> bool:
+        """Whether there are any, and the read that notices calls them."""
+        return bool(self._subscriptions) and not self._background
+
     def subscribe(self, secret_id: str, secret: SecretId, hook: _Hook) -> Subscription:
         """Registers a hook.
 

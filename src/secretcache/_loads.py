@@ -123,6 +123,11 @@ class Loads:
         for query in [query for query in self._joinable if query.secret.without_suffix().name == bare]:
             del self._joinable[query]
 
+    @property
+    def under_way_anywhere(self) -> bool:
+        """Whether an attempt is under way, left behind or not."""
+        return bool(self._taken)
+
     def pass_time(self, now: float, act: Actions) -> None:
         """Moves on everything whose time has come, whoever looks: what everybody left is judged all the same."""
         for leg in [one for one in self._taken if one.reach_cap(now)]:
@@ -146,13 +151,19 @@ class Loads:
         if not flight.over:
             if region := route.to_prepare(now):
                 act.append(partial(self._run_in_lane, region, partial(self._prepare, region)))
-            flight.verdict = route.verdict(now)
-        if flight.verdict is not None and flight.fallback is not None:
-            flight.verdict, (flight.ticket, flight.secrets) = None, flight.fallback
+            self._judge_flight(flight, now)
         if not flight.over:
             flight.wake_at = route.wake_at(now)
         elif flight in self.open:
             self._land(flight, now, act)
+
+    @staticmethod
+    def _judge_flight(flight: Flight, now: float) -> None:
+        verdict = flight.route.verdict(now)
+        if verdict is not None and flight.fallback is not None:
+            flight.ticket, flight.secrets = flight.fallback
+        else:
+            flight.verdict = verdict
 
     def cap_at(self) -> float:
         """When the next attempt under way reaches its cap, whether its flight has ended or not."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from secretcache._errors import SecretCacheError
+from secretcache._errors import CacheClosedError, SecretCacheError
 from secretcache._flight import Waiter
 from secretcache._transport import Fault
 
@@ -95,6 +95,8 @@ class Prefetch:
     def _single(self, query: Query) -> Waiter | None:
         try:
             begun = self.engine.begin(None, query, self._seconds_left(), self.wake)
+        except CacheClosedError:
+            raise
         except SecretCacheError as error:
             self._errors[query] = error
             return None

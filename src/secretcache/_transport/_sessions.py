@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    DataNotFoundError,
+    ParamValidationError,
+    UnknownServiceError,
+)
 from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 from botocore.validate import ParamValidator
@@ -81,13 +88,19 @@ class RegionClient:
     def has_credentials(self) -> bool:
         """Whether there are credentials that need no renewal; never loads any."""
         credentials = self.credentials
-        if isinstance(credentials, RefreshableCredentials):
-            return self._has_loaded and not credentials.refresh_needed()
-        return type(credentials) is Credentials  # of any other kind nothing is known
+        if type(credentials) is Credentials:
+            return True
+        if not self._has_loaded or not isinstance(credentials, RefreshableCredentials):
+            return False  # of any other kind nothing is known
+        try:
+            return not credentials.refresh_needed()
+        except Exception:  # noqa: BLE001 - loading them will tell
+            return False
 
     def load_credentials(self) -> Failure | None:
         """Gets or renews the credentials, as signing would: here whatever fails on the way is known to be identity."""
         load = getattr(self.credentials, "get_frozen_credentials", None)
+        self._has_loaded = False
         try:
             if load is not None:
                 load()
@@ -101,7 +114,7 @@ class RegionClient:
         self._request.url = ""
         operation, method, arguments = _spell(call)
         try:
-            if isinstance(call, Call) and call.query.which != _CURRENT:
+            if isinstance(call, Call) and call.query.which != _CURRENT and isinstance(self.client, BaseClient):
                 _check(self.client, operation, arguments)
             reply: Reply = getattr(self.client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
@@ -135,7 +148,18 @@ class _Loader(Loader):
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - what is not there fails to load
         """Every name that may be a service's."""
         folders = (path for path in self.search_paths if Path(path).is_dir())
-        return sorted({name for path in folders for name in os.listdir(path)})  # noqa: PTH208 - ten times as fast
+        names = {name for path in folders for name in os.listdir(path)}  # noqa: PTH208 - ten times as fast
+        return sorted(name for name in names if "." not in name and not name.startswith("_"))
+
+    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        """As botocore's, with its error for a service that has none of this kind."""
+        try:
+            return super().load_service_model(service_name, type_name, api_version)
+        except UnknownServiceError:
+            raise
+        except DataNotFoundError as error:
+            known = ", ".join(self.list_available_services(type_name))
+            raise UnknownServiceError(service_name=service_name, known_service_names=known) from error
 
 
 @functools.cache
