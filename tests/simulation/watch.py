@@ -188,7 +188,8 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     closed = {"BreakerOpen"} == {failure.code for _, failure in flight.verdict.unasked}
     if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
         here.fail(11, f"the flight of {flight.query} gives up after {now - route.begun_at:.3f} s without a request")
-    if closed and house.tries == tries and now > house.tried_at + _PERMIT_LIFE:
+    # One that everybody has left is moved on by whoever looks next.
+    if closed and flight.awaited and house.tries == tries and now > house.tried_at + _PERMIT_LIFE:
         here.fail(11, f"nobody tried to send a request while the flight of {flight.query} waited for one")
 
 
