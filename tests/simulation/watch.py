@@ -90,7 +90,7 @@ def _begun(real: Callable[..., Any]) -> Callable[..., Any]:
             if serves and not (purpose is Purpose.FORCED and other.sent):
                 world().fail(1, f"a second joinable flight of {queries[0]} begins, for {purpose.name}")
         flight = real(loads, queries, now, timeout, purpose, **options)
-        flight.began_with = house_of(loads).tries, world().jumps
+        flight.began_with = house_of(loads).tries, world().jumps, world().machine.time
         return flight
 
     return begin
@@ -182,8 +182,15 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
         late = leg.failure is not None and leg.failure.code in ("AttemptTimeout", "Frozen")
         if at is not None and not late and flight.newer_than is None:
             here.fail(8, f"{leg.region} had answered at {at:.3f}, and the flight of {flight.query} fails all the same")
-    tries, jumps = flight.began_with
-    if jumps != here.jumps or route.legs or not route.purpose.insists or flight.verdict.fault is not Fault.REGION:
+    tries, jumps, began_at = flight.began_with
+    # Begun with a reading of the clock from before a jump, it is over before it could send anything.
+    if (
+        jumps != here.jumps
+        or began_at > route.begun_at + 1.0
+        or route.legs
+        or not route.purpose.insists
+        or flight.verdict.fault is not Fault.REGION
+    ):
         return
     closed = {"BreakerOpen"} == {failure.code for _, failure in flight.verdict.unasked}
     if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
