@@ -7,7 +7,7 @@ import pytest
 from secretcache._ids import Query, SecretId, parse_secret_id
 from secretcache._lineage import Lineage
 from secretcache._store import Store
-from store_ground import MAX_STALE, TTL, by_arn, by_name, put, secret, store
+from store_ground import MAX_STALE, TTL, by_arn, by_name, names, put, secret, store
 from support import OSAKA, REGIONS, TOKYO, arn
 
 DEAD = TTL + MAX_STALE
@@ -223,3 +223,15 @@ def test_when_the_version_held_was_first_asked_for_is_known() -> None:
     assert (entry.since, entry.since_at) == (4, 2.5)
     put(held, "a", 5, version="v2", region=TOKYO, at=3.0)
     assert lineage(held).brought == 3
+
+
+def test_a_secret_is_forgotten_under_every_id_though_nobody_knows_that_it_is_the_same() -> None:
+    held = store()
+    held.put(by_arn(arn(OSAKA, "a")), secret("a"), 1, 0.0)
+    held.put(by_arn(arn(OSAKA, "b")), secret("b"), 2, 0.0)
+    assert held.find(by_name("a")) is None, "whose account that is, is not known yet"
+    held.forget(SecretId("a"), 3)
+    assert names(held) == {"b"}
+    assert held.put(by_arn(arn(TOKYO, "a")), secret("a", region=TOKYO), 3, 0.0) is None
+    held.forget(parse_secret_id(arn(OSAKA, "b", "ZZZZZZ"), REGIONS), 4)
+    assert names(held) == set()

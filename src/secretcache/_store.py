@@ -230,10 +230,15 @@ class Store:
             record.floor = max(record.floor, ticket)
 
     def forget(self, secret: SecretId, ticket: int) -> None:
-        """Forgets a whole secret, as `drop` does one value; one that is not known yet included."""
-        record = self._record(secret)
-        self._floor = ticket
-        if record is not None:
+        """Forgets a whole secret, as `drop` does one value; one that is not known yet included.
+
+        By the bare name too: under another id it may be held without anybody knowing that it is the same. One too many
+        costs a call.
+        """
+        self._floor, bare = ticket, secret.without_suffix().name
+        records = [record for record in (self._record(secret),) if record is not None]
+        records += [entry.record for entry in self._entries if entry.secret.name == bare]
+        for record in dict.fromkeys(records):
             record.floor = ticket
             self._remove_all(record)
 
