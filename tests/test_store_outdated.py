@@ -32,6 +32,10 @@ def dropped(primary: str | None = OSAKA) -> Store:
     return held
 
 
+def outdated(held: Store) -> bool:
+    return held.outdated
+
+
 def lineage(held: Store) -> Lineage:
     found = held.lineage_of(SecretId("a"))
     assert found is not None
@@ -235,3 +239,20 @@ def test_a_secret_is_forgotten_under_every_id_though_nobody_knows_that_it_is_the
     assert held.put(by_arn(arn(TOKYO, "a")), secret("a", region=TOKYO), 3, 0.0) is None
     held.forget(parse_secret_id(arn(OSAKA, "b", "ZZZZZZ"), REGIONS), 4)
     assert names(held) == set()
+
+
+def test_a_version_that_was_read_though_it_may_not_be_held_is_remembered() -> None:
+    held = store(primary=OSAKA)
+    held.forget(SecretId("b"), 5)
+    assert held.put(by_name("a"), secret("a", "v2"), 5, 0.0) is None, "who forgot what is not known of every id"
+    assert not outdated(held)
+    assert held.put(by_name("a"), secret("a", "v1", TOKYO, at=1.0), 6, 1.0) is None
+    assert outdated(held), "it was v2 already"
+    moved_on = dropped()
+    assert moved_on.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 8, 7.0) is None
+    assert not outdated(moved_on)
+    assert moved_on.put(by_name(), secret("a", "v2", TOKYO, at=8.0), 10, 8.0) is None
+    assert outdated(moved_on), "it was v3 already"
+    again = moved_on.put(by_name(), secret("a", "v3", TOKYO, at=9.0), 11, 9.0)
+    assert again is not None
+    assert lineage(moved_on).superseded == ("v1", "v2")

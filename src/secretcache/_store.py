@@ -167,7 +167,10 @@ class Store:
         record = self._records.get(text)
         if ticket <= self._floor_of(record, query.secret):
             lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
-            self.outdated = self.outdated or self._is_behind(lineage, query, secret, ticket, now)
+            behind = self._is_behind(lineage, query, secret, ticket, now)
+            self.outdated = self.outdated or behind
+            if not behind and query.which == _CURRENT and (record is None or _entry_of(record, _CURRENT) is None):
+                self._note_unheld(text, lineage, secret, ticket, now)
             return None
         asked = text if query.secret == full else self._text(query.secret)
         texts = self._all_texts(query.secret, full, secret.name, (text, asked))
@@ -196,6 +199,20 @@ class Store:
         names = (self._text(self._by_name(asked)), name if full.account in own else partial)
         self._partials = True
         return dict.fromkeys((*texts, *names, *([partial] if partial in self._records else [])))
+
+    def _note_unheld(self, text: str, lineage: Lineage | None, secret: Secret, ticket: int, now: float) -> None:
+        """Remembers a version that a reader gets though it may not be held: the next cold read is not to go back."""
+        if lineage is None:
+            shown = {secret.region: (secret.version_id, ticket)}
+            since = max(ticket, self.sent)
+            self._lineages[text] = Lineage(secret.version_id, since, ticket, secret.requested_at, shown)
+            return
+        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self._primary or self._only_region)
+        if judged in (Judgement.MOVED, Judgement.DIVERGED):
+            sure = judged is Judgement.MOVED
+            lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
+        if judged is not Judgement.LATE:
+            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at)
 
     def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
