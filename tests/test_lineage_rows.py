@@ -130,3 +130,12 @@ def test_sixteen_superseded_versions_are_remembered_the_newest_ones() -> None:
 
 def test_without_a_superseded_version_there_is_no_previous() -> None:
     assert known(superseded=()).previous is None
+
+
+def test_of_two_requests_under_way_beside_each_other_nobody_knows_which_the_region_saw_to_first() -> None:
+    one = Lineage("v2", 3, 2, 0.0, {OSAKA: ("v2", 2)}, superseded=("v1",))
+    one.note(OSAKA, "v2", 4, 1.0, sent=5)
+    assert one.judge(OSAKA, "v1", 5, 2.0, OSAKA) is Judgement.LAGS, "it may have been seen to before"
+    assert one.judge(OSAKA, "v3", 5, 2.0, OSAKA) is Judgement.MOVED, "what was never seen is no older view"
+    assert one.judge(OSAKA, "v1", 6, 2.0, OSAKA) is Judgement.MOVED, "sent afterwards: it was rolled back"
+    assert one.judge(TOKYO, "v1", 5, 2.0, None) is Judgement.LAGS

@@ -51,6 +51,9 @@ class Lineage:
     """The answer of row K, until somebody can place it."""
     vouched: tuple[str, int] | None = None
     """A region whose AWSPREVIOUS was the current version, and the last request sent by then."""
+    beside: dict[str, int] = field(default_factory=dict)
+    """By region: the number of the last request sent when it showed its version last. Those up to it were under way
+    beside that one, and the service may have seen to them in any order."""
     behind: dict[str, float] = field(default_factory=dict)
     """By region: since when it has not shown the current version, though it was asked."""
 
@@ -65,6 +68,8 @@ class Lineage:
             return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
         # Row J, and every ordinary rotation: the region that had shown the current version shows another now.
         moved_on = before == self.current
+        if moved_on and version in self.superseded and ticket <= self.beside.get(region, 0):
+            return Judgement.LAGS  # or rolled back: who asks again will see
         if region == primary or moved_on or self._is_vouched(region, ticket):
             return Judgement.MOVED
         if version in self.superseded:
@@ -74,9 +79,10 @@ class Lineage:
     def _is_vouched(self, region: str, ticket: int) -> bool:
         return self.vouched is not None and region == self.vouched[0] and ticket > self.vouched[1]
 
-    def note(self, region: str, version: str, ticket: int, requested_at: float) -> None:
-        """Remembers what a region has shown."""
+    def note(self, region: str, version: str, ticket: int, requested_at: float, sent: int = 0) -> None:
+        """Remembers what a region has shown, and the last request sent by then."""
         self.shown[region] = (version, ticket)
+        self.beside[region] = sent
         if version == self.current:
             self.confirmed_at, self.lags, self.doubted = max(self.confirmed_at, requested_at), 0, None
             self.behind.pop(region, None)

@@ -212,7 +212,7 @@ class Store:
             sure = judged is Judgement.MOVED
             lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
         if judged is not Judgement.LATE:
-            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at)
+            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
 
     def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
@@ -368,7 +368,7 @@ class Store:
             if lineage.current != secret.version_id:
                 before = lineage.current
                 lineage.move(secret.version_id, entry.ticket, self.sent, secret.requested_at, sure=sure)
-            lineage.note(secret.region, secret.version_id, entry.ticket, secret.requested_at)
+            lineage.note(secret.region, secret.version_id, entry.ticket, secret.requested_at, self.sent)
         self.accepted.append((entry, secret, before))
 
     def _judge(self, entry: Entry, secret: Secret, ticket: int, now: float) -> None:
@@ -394,7 +394,7 @@ class Store:
         elif judgement is Judgement.SAME and ticket > entry.ticket:
             self._replace(entry, secret, ticket)
         if lineage is not None:
-            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at)
+            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
         if judgement in (Judgement.LAGS, Judgement.DOUBTED, Judgement.DIVERGED):
             self.unplaced.append((entry, secret, judgement))
             self._doubt(lineage, secret, ticket, judgement)
@@ -493,5 +493,5 @@ def _entry_of(record: Record, which: _Which) -> Entry | None:
 
 def _copy(record: Record) -> Record:
     lineage = record.lineage
-    own = replace(lineage, shown=dict(lineage.shown)) if lineage is not None else None
+    own = replace(lineage, shown=dict(lineage.shown), beside=dict(lineage.beside)) if lineage is not None else None
     return replace(record, entries=(), lineage=own)
