@@ -178,13 +178,19 @@ class Engine:
                     self._freshness.lend(entry, flight.route.deadline)
                 serve = self._fresh if arrived else self._stand_in
                 return serve(waiter.key, entry, now)
-            if flight.secret is not None and is_of(waiter.query, flight.secret):  # not held, or evicted since
-                self._reads["fresh"] += 1
+            too_old = flight.secret is not None and self._is_too_old(flight, flight.secret, now)
+            if flight.secret is not None and is_of(waiter.query, flight.secret) and not too_old:
+                self._reads["fresh"] += 1  # not held, or evicted since
                 return flight.secret
             self._reads[_outcome_of(flight)] += 1
-        if flight.secret is not None:
+        if flight.secret is not None and not too_old:
             raise made_again(waiter.query, flight.secret)
         raise self.error(waiter.query, flight)
+
+    def _is_too_old(self, flight: Flight, secret: Secret, now: float) -> bool:
+        """Whether what a flight fell back on, held since before it began, may not be served any more by now."""
+        held_before = secret.requested_at < flight.route.begun_at
+        return held_before and now >= secret.requested_at + self._settings.ttl + self._settings.max_stale
 
     def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""

@@ -68,9 +68,9 @@ class Lineage:
             return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
         # Row J, and every ordinary rotation: the region that had shown the current version shows another now.
         moved_on = before == self.current
-        if moved_on and version in self.superseded and ticket <= self.beside.get(region, 0):
-            return Judgement.LAGS  # or rolled back: who asks again will see
-        if region == primary or moved_on or self._is_vouched(region, ticket):
+        # Of two requests under way beside each other nobody knows which was seen to first.
+        in_doubt = moved_on and version in self.superseded and ticket <= self.beside.get(region, 0)
+        if (region == primary or moved_on or self._is_vouched(region, ticket)) and not in_doubt:
             return Judgement.MOVED
         if version in self.superseded:
             return Judgement.LAGS

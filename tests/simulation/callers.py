@@ -246,7 +246,9 @@ class Caller:
         age = self.machine.current.read_at - answered.sent_at
         # Of a pair, one was read before the other; a login waits for its turn with its value in hand.
         before = world.cloud.arrived.get(answered.sent, self.machine.time) < call.began and call.what in _NOW
-        spare = world.plan.flight if secret["key"] in world.spare else 0.0
+        # Where nothing may be kept at all, whoever joins a flight gets what was asked for since it began.
+        kept = plan.ttl + plan.max_stale > 0.0
+        spare = world.plan.flight if secret["key"] in world.spare or not kept else 0.0
         if age > plan.ttl + plan.max_stale + spare + 1e-6 and before:
             world.fail(6, f"{call.what} of {call.name} returns a value {age:.3f} s old")
         if secret.requested_at > answered.sent_at + 1e-6:
