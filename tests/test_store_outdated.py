@@ -256,3 +256,15 @@ def test_a_version_that_was_read_though_it_may_not_be_held_is_remembered() -> No
     again = moved_on.put(by_name(), secret("a", "v3", TOKYO, at=9.0), 11, 9.0)
     assert again is not None
     assert lineage(moved_on).superseded == ("v1", "v2")
+
+
+def test_an_answer_that_is_late_and_of_another_version_is_no_answer_where_it_may_not_be_held() -> None:
+    held = store(primary=OSAKA)
+    put(held, "a", 8)
+    put(held, "a", 9, version="v2", at=5.0)
+    held.forget(SecretId("a"), 9)
+    assert held.put(by_name(), secret("a", "v3"), 7, 6.0) is None
+    assert outdated(held), "newer or older: nobody can tell"
+    held.outdated = False
+    assert held.put(by_name(), secret("a", "v2"), 7, 6.0) is None
+    assert not outdated(held), "it is the current one, whenever it was asked for"

@@ -219,7 +219,9 @@ class Store:
         if lineage is None or query.which != _CURRENT:
             return False
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
-        return judged in (Judgement.LAGS, Judgement.DOUBTED) or secret.version_id in lineage.superseded
+        # Late, and another version than the one read since: it may be newer, and nobody can tell.
+        unplaced = judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
+        return secret.version_id != lineage.current and (unplaced or secret.version_id in lineage.superseded)
 
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
