@@ -109,7 +109,7 @@ def parse_secret_id(text: object, regions: Sequence[str]) -> SecretId:
     return _parse_arn(text, tuple(regions)) if text.startswith("arn:") else SecretId(text)
 
 
-@lru_cache(maxsize=64)  # an answer's ARN is read three times on its way in; a batch brings twenty
+@lru_cache(maxsize=24)  # an answer's ARN is read three times on its way in; a batch brings twenty
 def _parse_arn(text: str, regions: tuple[str, ...]) -> SecretId:
     fields = text.split(":", _ARN_FIELDS - 1)
     if len(fields) < _ARN_FIELDS or not all(fields) or fields[2] != "secretsmanager" or fields[5] != "secret":
