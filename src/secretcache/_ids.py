@@ -79,6 +79,11 @@ class Query(NamedTuple):
         """Stage and version id."""
         return self.stage, self.version_id
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it asks for the version that AWSCURRENT leads to."""
+        return self.version_id is None and self.stage == CURRENT
+
     def __str__(self) -> str:
         picked = " ".join(part for part in (self.stage, self.version_id) if part)
         return f"{str(self.secret)!r} ({picked})"

@@ -169,7 +169,7 @@ class Store:
             lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
             behind = self._is_behind(lineage, query, secret, ticket, now)
             self.outdated = self.outdated or behind
-            if not behind and query.which == _CURRENT and (record is None or _entry_of(record, _CURRENT) is None):
+            if not behind and query.is_current and (record is None or _entry_of(record, _CURRENT) is None):
                 self._note_unheld(text, lineage, secret, ticket, now)
             return None
         asked = text if query.secret == full else self._text(query.secret)
@@ -216,7 +216,7 @@ class Store:
 
     def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
-        if lineage is None or query.which != _CURRENT:
+        if lineage is None or not query.is_current:
             return False
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
         # Late, and another version than the one read since: it may be newer, and nobody can tell.
@@ -226,7 +226,7 @@ class Store:
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
         lineage = record.lineage
-        if lineage is None or query.which != _CURRENT or _entry_of(record, _CURRENT):
+        if lineage is None or not query.is_current or _entry_of(record, _CURRENT):
             return False
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
         return judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
@@ -339,7 +339,7 @@ class Store:
         now: float,
         sure: bool = True,  # noqa: FBT001, FBT002
     ) -> Entry:
-        which = _CURRENT if query.which == _CURRENT else query.which  # one for nearly all
+        which = _CURRENT if query.is_current else query.which  # one for nearly all
         entry = _entry_of(record, which)
         if entry is None:
             entry = Entry(

@@ -23,7 +23,6 @@ from botocore.loaders import Loader, create_loader
 from botocore.session import Session
 from botocore.validate import ParamValidator
 
-from secretcache._ids import CURRENT
 from secretcache._transport import BatchCall, Call, Failure, Fault
 from secretcache._transport._classify import classify, is_local
 from secretcache._transport._endpoints import regions_with_fips
@@ -41,7 +40,6 @@ __all__ = ["CONNECT_SECONDS", "POOL", "READ_SECONDS", "RegionClient", "default_s
 _SERVICE = "secretsmanager"
 CONNECT_SECONDS = 1
 READ_SECONDS = 2
-_CURRENT = (CURRENT, None)
 POOL = 4  # as many connections as a lane has threads
 
 
@@ -114,7 +112,7 @@ class RegionClient:
         self._request.url = ""
         operation, method, arguments = _spell(call)
         try:
-            if isinstance(call, Call) and call.query.which != _CURRENT and isinstance(self.client, BaseClient):
+            if isinstance(call, Call) and not call.query.is_current and isinstance(self.client, BaseClient):
                 _check(self.client, operation, arguments)
             reply: Reply = getattr(self.client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
