@@ -116,6 +116,9 @@ class Table:
         else:
             self.rows["K"] += 1
             self.doubted = region
+        before = self.seen_in.get(region, version)
+        if version == self.held and before not in (version, *self.superseded):  # this region has moved on from it
+            self.superseded.insert(0, before)
         self.seen_in[region], self.seen_at[region] = version, number
 
     def _another(self, region: str, version: str, number: int, sent: int, now: float) -> None:

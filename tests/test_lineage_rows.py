@@ -139,3 +139,30 @@ def test_of_two_requests_under_way_beside_each_other_nobody_knows_which_the_regi
     assert one.judge(OSAKA, "v3", 5, 2.0, OSAKA) is Judgement.MOVED, "what was never seen is no older view"
     assert one.judge(OSAKA, "v1", 6, 2.0, OSAKA) is Judgement.MOVED, "sent afterwards: it was rolled back"
     assert one.judge(TOKYO, "v1", 5, 2.0, None) is Judgement.LAGS
+
+
+def test_what_a_region_has_gone_on_from_to_the_current_version_is_superseded_though_it_was_never_accepted() -> None:
+    one = known(shown={TOKYO: ("v2", 10), OSAKA: ("v0", 11)})
+    one.note(OSAKA, "v2", 14, 150.0, sent=15)
+    assert (one.superseded, one.previous) == (("v0", "v1"), "v1")
+    assert one.judge(OSAKA, "v0", 15, 151.0, None) is Judgement.LAGS, "under way beside the answer that showed v2"
+    assert one.judge("eu-west-1", "v0", 13, 151.0 + WAIT, OSAKA) is Judgement.LAGS
+    one.note(OSAKA, "v2", 16, 152.0, sent=16)
+    assert one.superseded == ("v0", "v1"), "once"
+
+
+def test_of_two_answers_to_requests_beside_each_other_neither_says_what_came_before() -> None:
+    one = known()
+    one.note(OSAKA, "v0", 13, 150.0, sent=14)
+    one.note(OSAKA, "v2", 14, 150.0, sent=14)
+    assert one.superseded == ("v1",)
+    one.note(OSAKA, "v0", 15, 151.0, sent=15)
+    one.note(OSAKA, "v3", 16, 152.0, sent=16)
+    assert one.superseded == ("v1",), "neither of the two is the current one"
+
+
+def test_the_sixteen_newest_stay_when_an_older_one_is_learned() -> None:
+    versions = tuple(f"v{number}" for number in range(3, 19))
+    one = known(superseded=versions, shown={OSAKA: ("v0", 11)})
+    one.note(OSAKA, "v2", 14, 150.0, sent=15)
+    assert one.superseded == versions

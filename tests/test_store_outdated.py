@@ -162,8 +162,18 @@ def test_the_last_resort_takes_the_place_without_being_sure_and_any_other_with()
     held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 3, 7.0)
     assert lineage(held).superseded == ("v1", "v2")
     held = forgotten()
-    held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 3, 7.0, last_resort=True)
+    held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 3, 7.0, last_resort=True)
     assert lineage(held).superseded == ("v1",)
+
+
+def test_what_was_refused_after_it_was_asked_for_is_not_held_but_whether_it_is_behind_is_known() -> None:
+    held = dropped()
+    assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 10, 7.0, barred=True) is None
+    assert held.outdated, "it was superseded"
+    held.outdated = False
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 11, 7.0, barred=True) is None
+    assert not held.outdated
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 12, 7.0) is not None
 
 
 # The ids.

@@ -559,9 +559,8 @@ class Engine:
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         negative = self._negatives.get(query)
-        if negative is not None and ticket <= negative.ticket:  # refused after this was asked for
-            return None
-        entry = self.store.put(query, secret, ticket, now)
+        refused_since = negative is not None and ticket <= negative.ticket
+        entry = self.store.put(query, secret, ticket, now, barred=refused_since)
         if entry is not None:
             self._tell_fresh_again(entry, now)
         return entry

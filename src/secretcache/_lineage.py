@@ -81,6 +81,9 @@ class Lineage:
 
     def note(self, region: str, version: str, ticket: int, requested_at: float, sent: int = 0) -> None:
         """Remembers what a region has shown, and the last request sent by then."""
+        before, _ = self.shown.get(region, (version, 0))
+        if version == self.current and ticket > self.beside.get(region, 0):
+            self._came_before(before)
         self.shown[region] = (version, ticket)
         self.beside[region] = sent
         if version == self.current:
@@ -88,6 +91,11 @@ class Lineage:
             self.behind.pop(region, None)
         else:
             self.behind.setdefault(region, requested_at)
+
+    def _came_before(self, version: str) -> None:
+        """A region has gone on from it to the current one: it was superseded, though it never was the current one here."""
+        if version != self.current and version not in self.superseded:
+            self.superseded = (version, *self.superseded)[-_LONGEST:]
 
     def move(self, version: str, ticket: int, sent: int, requested_at: float, *, sure: bool = True) -> None:
         """Makes another version the current one. Not sure: the one before may yet turn out to be the newer."""

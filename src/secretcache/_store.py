@@ -156,16 +156,18 @@ class Store:
         if entry in self._entries:
             self.hot[key] = entry
 
-    def put(self, query: Query, secret: Secret, ticket: int, now: float, *, last_resort: bool = False) -> Entry | None:
+    def put(  # noqa: PLR0913 - what an answer is made of
+        self, query: Query, secret: Secret, ticket: int, now: float, *, last_resort: bool = False, barred: bool = False
+    ) -> Entry | None:
         """Holds an answer, unless a later one is held already; returns the entry that stands afterwards.
 
-        None: the answer may not be held, because its secret was dropped after the request was sent, or because it is
-        known to be outdated and this is not the last resort.
+        None: the answer may not be held, because its secret was dropped or it was refused after the request was sent
+        (`barred`), or because it is known to be outdated and this is not the last resort.
         """
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
-        if ticket <= self._floor_of(record, query.secret):
+        if barred or ticket <= self._floor_of(record, query.secret):
             lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
             behind = self._is_behind(lineage, query, secret, ticket, now)
             self.outdated = self.outdated or behind
