@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from secretcache import CredentialsError, SecretUnavailableError
+from secretcache import CredentialsError, SecretAccessDeniedError, SecretUnavailableError
 from secretcache._ids import Query, SecretId
 from secretcache._lineage import Judgement, Lineage
 from secretcache._regions.board import Board
 from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route
 from secretcache._transport import Failure, Fault
-from support import OSAKA, REGIONS, TOKYO, House, InThread, answer, failure
+from support import NOTHING_REMEMBERED, OSAKA, REGIONS, TOKYO, Gate, House, InThread, answer, failure
 
 DB = Query(SecretId("prod/db"))
 
@@ -106,3 +106,45 @@ def test_who_waits_through_an_invalidate_is_not_taken_back_by_a_lagging_replica(
     house.cache.invalidate("prod/db")
     gate.answer(answer(TOKYO, shown))
     assert reader.result().string == "v2"
+
+
+def refused_while_a_reader_waits() -> tuple[House, InThread, Gate]:
+    """v2 came from Osaka, then both regions denied it; since a reader has asked Tokyo they have denied it again."""
+    house = House([TOKYO, OSAKA], _policy=NOTHING_REMEMBERED)
+    house.fails(TOKYO)
+    house.cache.get("prod/db")
+    house.says(OSAKA, "v2")
+    assert house.cache.refresh("prod/db").string == "v2"
+    for region in REGIONS:
+        house.fails(region, Fault.DENIED, "AccessDeniedException")
+    with pytest.raises(SecretAccessDeniedError):
+        house.cache.refresh("prod/db")
+    house.regions.hold(TOKYO)
+    reader = InThread(lambda: house.cache.refresh("prod/db"))
+    on_its_way = house.regions.gate()
+    refused = InThread(lambda: house.cache.refresh("prod/db"))
+    house.regions.gate(1).answer(failure(Fault.DENIED, "AccessDeniedException"))
+    with pytest.raises(SecretAccessDeniedError):
+        refused.result()
+    return house, reader, on_its_way
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_who_waits_through_a_refusal_is_not_taken_back_by_a_lagging_replica() -> None:
+    """Invariant 5: what was asked for before the refusal is not held, but whether it is behind is known."""
+    house, reader, on_its_way = refused_while_a_reader_waits()
+    house.says(OSAKA, "v2")
+    on_its_way.answer(answer(TOKYO, "v1"))
+    assert reader.result().string == "v2"
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_what_was_asked_for_before_a_refusal_is_not_held() -> None:
+    """Invariant 7: who waits gets it; whoever comes later asks again, and is refused."""
+    house, reader, on_its_way = refused_while_a_reader_waits()
+    on_its_way.answer(answer(TOKYO, "v2"))
+    assert reader.result().string == "v2"
+    later = InThread(lambda: house.cache.get("prod/db"))
+    house.regions.gate(2).answer(failure(Fault.DENIED, "AccessDeniedException"))
+    with pytest.raises(SecretAccessDeniedError):
+        later.result()

@@ -93,7 +93,7 @@ class Lineage:
             self.behind.setdefault(region, requested_at)
 
     def _came_before(self, version: str) -> None:
-        """A region has gone on from it to the current one: it was superseded, though it never was the current one here."""
+        """A region has gone on from it to the current one: that was superseded, though it never was current here."""
         if version != self.current and version not in self.superseded:
             self.superseded = (version, *self.superseded)[-_LONGEST:]
 
