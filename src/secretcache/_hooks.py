@@ -99,10 +99,11 @@ class _Awaited:
     """Hooks that workers call while a task waits for their end."""
 
     wake: Callable[[], None]
-    left: set[Subscription]
+    left: dict[Subscription, None]
+    """In the order in which they were registered."""
 
     def end(self, one: Subscription) -> None:
-        self.left.discard(one)
+        self.left.pop(one, None)
         self.wake()
 
 
@@ -113,7 +114,7 @@ class Hooks:
         self._runtime = runtime
         self._background = background
         self._subscriptions: tuple[Subscription, ...] = ()
-        self._awaited: set[_Awaited] = set()
+        self._awaited: dict[_Awaited, None] = {}
         self._lock = runtime.lock()
         """Over who runs a hook; never held while one runs."""
         self.failures = 0
@@ -184,9 +185,9 @@ class Hooks:
         Returns what tells whether they are through; `wake` is called whenever that may have changed. Whoever waits may
         leave: the hooks are called all the same.
         """
-        those = _Awaited(wake, {one for one in self._left_to_readers() if self._claim(one)})
+        those = _Awaited(wake, {one: None for one in self._left_to_readers() if self._claim(one)})
         if those.left:
-            self._awaited.add(those)
+            self._awaited[those] = None
         for one in tuple(those.left):
             self._to_worker(one, partial(self._call_claimed, one, those))
         return lambda: not those.left or those not in self._awaited
@@ -201,7 +202,7 @@ class Hooks:
 
     def close(self) -> list[Callable[[], None]]:
         """Lets the workers go, and forgets the values; returns the wake-ups of those who wait for hooks."""
-        waiting, self._awaited = self._awaited, set()
+        waiting, self._awaited = self._awaited, {}
         for one in self._subscriptions:
             if one.lane is not None:
                 one.lane.close()
@@ -234,7 +235,7 @@ class Hooks:
         finally:
             those.end(one)
             if not those.left:
-                self._awaited.discard(those)
+                self._awaited.pop(those, None)
 
     def _claim(self, one: Subscription) -> bool:
         """Whether the hook is now the caller's to call: nobody else does, be it a hook that reads or another reader."""
