@@ -83,8 +83,10 @@ class Table:
     """Whether it has seen any other version."""
     superseded: list[str] = field(default_factory=list)
     seen_in: dict[str, str] = field(default_factory=dict)
-    """By region: the version it showed last, unless that is one which was given up and has come back since."""
+    """By region: the version it showed last."""
     seen_at: dict[str, int] = field(default_factory=dict)
+    up: set[str] = field(default_factory=set)
+    """Regions that have shown the version held since it is: who showed it before says nothing of today."""
     brought: int = 0
     accepted: int = 0
     confirmed: float = 0.0
@@ -100,7 +102,7 @@ class Table:
         if not self.others and version == self.held:  # as long as there is one version, only its last answer is known
             if number > self.brought:
                 self.brought, self.confirmed = number, now
-                self.seen_in, self.seen_at = {region: version}, {region: number}
+                self.seen_in, self.seen_at, self.up = {region: version}, {region: number}, {region}
             return
         self.others = True
         if number < self.seen_at.get(region, 0):
@@ -119,10 +121,11 @@ class Table:
         before = self.seen_in.get(region, version)
         if version == self.held and before not in (version, *self.superseded):  # this region has moved on from it
             self.superseded.insert(0, before)
+        self.up |= {region} if version == self.held else set()
         self.seen_in[region], self.seen_at[region] = version, number
 
     def _another(self, region: str, version: str, number: int, sent: int, now: float) -> None:
-        it_moved = self.seen_in.get(region) == self.held
+        it_moved = region in self.up
         vouched = self.vouched is not None and self.vouched[0] == region and number > self.vouched[1]
         if region == self.primary or it_moved or vouched:
             self.rows["J" if version in self.superseded else "K, vouched" if vouched else "forward"] += 1
@@ -139,12 +142,11 @@ class Table:
 
     def _move(self, version: str, number: int, sent: int, now: float, *, sure: bool) -> None:
         assert self.held is not None
-        if version in self.superseded:  # who showed it when it was current before says nothing of today
-            self.seen_in = {region: one for region, one in self.seen_in.items() if one != version}
         self.superseded = [one for one in self.superseded if one not in (version, self.held)]
         self.superseded += [self.held] if sure else []
         self.moves.append((self.held, version))
         self.held, self.brought, self.accepted, self.confirmed = version, number, sent, now
+        self.up = set()
         self.doubted = self.vouched = None
 
     def previous(self, region: str, version: str, sent: int) -> None:

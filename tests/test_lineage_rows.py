@@ -16,6 +16,7 @@ def known(**more: object) -> Lineage:
     """v2 is current: request 10 brought it from Tokyo at 100 s, when 12 had been sent; v1 was superseded."""
     fields: dict[str, object] = {
         "shown": {TOKYO: ("v2", 10)},
+        "caught_up": {TOKYO},
         "superseded": ("v1",),
         **more,
     }
@@ -100,7 +101,7 @@ def test_a_region_long_behind_is_told_once_in_fifteen_minutes() -> None:
 def test_a_move_supersedes_and_begins_anew() -> None:
     lineage = known(lags=2, behind={OSAKA: 50.0}, doubted=(secret("v3", OSAKA), 13), vouched=(OSAKA, 15))
     lineage.move("v3", 16, 18, 160.0)
-    assert (lineage.current, lineage.superseded, lineage.previous) == ("v3", ("v1", "v2"), "v2")
+    assert (lineage.current, lineage.superseded) == ("v3", ("v1", "v2"))
     assert (lineage.brought, lineage.accepted, lineage.confirmed_at, lineage.moves) == (16, 18, 160.0, 1)
     assert (lineage.lags, lineage.doubted, lineage.vouched, lineage.behind) == (0, None, None, {})
     lineage.move("v4", 20, 19, 170.0)
@@ -118,7 +119,7 @@ def test_a_rollback_makes_the_newer_version_the_superseded_one() -> None:
 def test_a_move_that_is_not_sure_supersedes_nothing() -> None:
     lineage = known()
     lineage.move("v3", 16, 16, 160.0, sure=False)
-    assert (lineage.current, lineage.superseded, lineage.previous) == ("v3", ("v1",), "v1")
+    assert (lineage.current, lineage.superseded) == ("v3", ("v1",))
 
 
 def test_sixteen_superseded_versions_are_remembered_the_newest_ones() -> None:
@@ -128,12 +129,8 @@ def test_sixteen_superseded_versions_are_remembered_the_newest_ones() -> None:
     assert lineage.superseded == tuple(f"v{number}" for number in range(13, 29))
 
 
-def test_without_a_superseded_version_there_is_no_previous() -> None:
-    assert known(superseded=()).previous is None
-
-
 def test_of_two_requests_under_way_beside_each_other_nobody_knows_which_the_region_saw_to_first() -> None:
-    one = Lineage("v2", 3, 2, 0.0, {OSAKA: ("v2", 2)}, superseded=("v1",))
+    one = Lineage("v2", 3, 2, 0.0, {OSAKA: ("v2", 2)}, superseded=("v1",), caught_up={OSAKA})
     one.note(OSAKA, "v2", 4, 1.0, sent=5)
     assert one.judge(OSAKA, "v1", 5, 2.0, OSAKA) is Judgement.LAGS, "it may have been seen to before"
     assert one.judge(OSAKA, "v3", 5, 2.0, OSAKA) is Judgement.MOVED, "what was never seen is no older view"
@@ -142,9 +139,9 @@ def test_of_two_requests_under_way_beside_each_other_nobody_knows_which_the_regi
 
 
 def test_what_a_region_has_gone_on_from_to_the_current_version_is_superseded_though_it_was_never_accepted() -> None:
-    one = known(shown={TOKYO: ("v2", 10), OSAKA: ("v0", 11)})
+    one = known(shown={TOKYO: ("v2", 10), OSAKA: ("v0", 11)}, beside={OSAKA: 12})
     one.note(OSAKA, "v2", 14, 150.0, sent=15)
-    assert (one.superseded, one.previous) == (("v0", "v1"), "v1")
+    assert one.superseded == ("v0", "v1")
     assert one.judge(OSAKA, "v0", 15, 151.0, None) is Judgement.LAGS, "under way beside the answer that showed v2"
     assert one.judge("eu-west-1", "v0", 13, 151.0 + WAIT, OSAKA) is Judgement.LAGS
     one.note(OSAKA, "v2", 16, 152.0, sent=16)
@@ -156,6 +153,9 @@ def test_of_two_answers_to_requests_beside_each_other_neither_says_what_came_bef
     one.note(OSAKA, "v0", 13, 150.0, sent=14)
     one.note(OSAKA, "v2", 14, 150.0, sent=14)
     assert one.superseded == ("v1",)
+    one = known(shown={OSAKA: ("v0", 11)})
+    one.note(OSAKA, "v2", 14, 150.0, sent=14)
+    assert one.superseded == ("v1",), "nobody knows when the answer was here"
     one.note(OSAKA, "v0", 15, 151.0, sent=15)
     one.note(OSAKA, "v3", 16, 152.0, sent=16)
     assert one.superseded == ("v1",), "neither of the two is the current one"
@@ -163,6 +163,27 @@ def test_of_two_answers_to_requests_beside_each_other_neither_says_what_came_bef
 
 def test_the_sixteen_newest_stay_when_an_older_one_is_learned() -> None:
     versions = tuple(f"v{number}" for number in range(3, 19))
-    one = known(superseded=versions, shown={OSAKA: ("v0", 11)})
+    one = known(superseded=versions, shown={OSAKA: ("v0", 11)}, beside={OSAKA: 12})
     one.note(OSAKA, "v2", 14, 150.0, sent=15)
     assert one.superseded == versions
+
+
+def test_a_region_that_has_shown_the_current_version_moves_on_from_it_whatever_it_showed_meanwhile() -> None:
+    one = known()
+    one.note(TOKYO, "v3", 12, 150.0, sent=14)
+    assert one.judge(TOKYO, "v4", 15, 151.0, None) is Judgement.MOVED
+    one.note(TOKYO, "v2", 15, 151.0, sent=16)
+    assert one.judge(TOKYO, "v1", 16, 151.0, None) is Judgement.LAGS, "beside the answer that showed v2"
+    one.note(TOKYO, "v1", 16, 151.0, sent=16)
+    assert one.judge(TOKYO, "v1", 17, 152.0, None) is Judgement.MOVED, "it was rolled back"
+    one.move("v4", 18, 18, 153.0)
+    assert one.judge(TOKYO, "v5", 19, 154.0, None) is Judgement.DOUBTED, "it has not shown v4"
+
+
+def test_what_a_forked_child_learns_of_versions_is_its_own() -> None:
+    parent = known(behind={OSAKA: 50.0}, beside={OSAKA: 12})
+    child = parent.copy()
+    child.note(OSAKA, "v2", 14, 150.0, sent=15)
+    assert (parent.shown, parent.beside, parent.caught_up) == ({TOKYO: ("v2", 10)}, {OSAKA: 12}, {TOKYO})
+    assert parent.behind == {OSAKA: 50.0}
+    assert child.caught_up == {TOKYO, OSAKA}

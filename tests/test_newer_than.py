@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from secretcache._transport import Call, Fault, Reply
-from support import OSAKA, PATIENCE, TOKYO, House, InThread, answer, failure
+from support import NOTHING_REMEMBERED, OSAKA, PATIENCE, TOKYO, House, InThread, answer, failure
 
 NAME, PREVIOUS = "prod/db", "AWSPREVIOUS"
 THREADS = 1000
@@ -117,3 +117,37 @@ def test_a_lagging_replica_does_not_give_a_pair_its_older_previous_version(prima
     current, previous = pair(house)
     assert (current, previous) == ("v2", "v1" if primary else previous)
     assert previous != current
+
+
+def test_a_previous_version_that_a_lagging_replica_showed_is_not_paired() -> None:
+    """The primary went from X over W to Y. What Osaka said of AWSPREVIOUS, it said when it was at W."""
+    house = House(primary_region=TOKYO, _policy=NOTHING_REMEMBERED)
+    house.fails(OSAKA)
+    shows(house, TOKYO, "Y", "W")
+    assert house.cache.get(NAME).string == "Y"
+    house.fails(TOKYO)
+    shows(house, OSAKA, "X", "V")
+    house.cache.refresh(NAME)
+    shows(house, OSAKA, "W", "X")
+    assert house.cache.get(NAME, version_stage="AWSPREVIOUS").string == "X"
+    shows(house, OSAKA, "Y", "W")
+    house.cache.refresh(NAME)
+    assert pair(house) == ("Y", "W")
+
+
+def test_a_previous_version_from_before_a_rotation_that_was_skipped_is_not_paired() -> None:
+    """v1 is held; W was current only for a while. Osaka said then that v1 is the previous one."""
+    house = House(primary_region=TOKYO, _policy=NOTHING_REMEMBERED)
+    house.fails(OSAKA)
+    shows(house, TOKYO, "v1", "v0")
+    house.cache.get(NAME)
+    house.fails(TOKYO)
+    shows(house, OSAKA, "W", "v1")
+    assert house.cache.get(NAME, version_stage="AWSPREVIOUS").string == "v1"
+    house.fails(OSAKA)
+    shows(house, TOKYO, "Y", "W")
+    house.cache.refresh(NAME)
+    assert pair(house) == ("Y", "W")
+    calls = len(house.regions.calls)
+    assert pair(house) == ("Y", "W")
+    assert len(house.regions.calls) == calls

@@ -99,6 +99,17 @@ def test_throttled_to_the_end_is_told_within_the_timeout() -> None:
     assert {type(error) for error in result.failed.values()} == {SecretUnavailableError}
 
 
+def test_one_that_is_left_over_is_asked_for_beside_the_batch() -> None:
+    house = House()
+    house.regions.hold(OSAKA)
+    prefetching = InThread(lambda: house.cache.prefetch(HUNDRED[:21]))
+    gates = [house.regions.gate(number) for number in range(2)]
+    for gate in gates:
+        name = HUNDRED[20] if isinstance(gate.call, Call) else ""
+        gate.answer(answer(OSAKA, name=name) if name else house.regions._batch(gate.call))
+    assert prefetching.result().succeeded == tuple(HUNDRED[:21])
+
+
 def test_both_regions_down_is_told_for_each() -> None:
     house = House()
     house.regions.batch_replies = {OSAKA: failure, TOKYO: failure}

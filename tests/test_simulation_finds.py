@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from secretcache import CredentialsError, SecretAccessDeniedError, SecretUnavailableError
+from secretcache import CredentialsError, Event, SecretAccessDeniedError, SecretUnavailableError
 from secretcache._ids import Query, SecretId
 from secretcache._lineage import Judgement, Lineage
 from secretcache._regions.board import Board
@@ -81,7 +83,7 @@ def test_beside_a_request_through_the_open_breaker_none_is_sent_again() -> None:
 
 def test_after_a_rollback_a_lagging_replica_does_not_take_the_readers_back() -> None:
     """Invariants 5 and 13: Osaka had shown v1 before v2 came; it has not seen the rollback from v2 to v1."""
-    lineage = Lineage("v1", 1, 1, 0.0, {OSAKA: ("v1", 1)})
+    lineage = Lineage("v1", 1, 1, 0.0, {OSAKA: ("v1", 1)}, caught_up={OSAKA})
     for version, ticket in (("v2", 5), ("v1", 9)):
         lineage.move(version, ticket, ticket, 1.0)
         lineage.note(TOKYO, version, ticket, 1.0)
@@ -108,13 +110,14 @@ def test_who_waits_through_an_invalidate_is_not_taken_back_by_a_lagging_replica(
     assert reader.result().string == "v2"
 
 
-def refused_while_a_reader_waits() -> tuple[House, InThread, Gate]:
+def refused_while_a_reader_waits(after: float = 0.0, **options: Any) -> tuple[House, InThread, Gate]:
     """v2 came from Osaka, then both regions denied it; since a reader has asked Tokyo they have denied it again."""
-    house = House([TOKYO, OSAKA], _policy=NOTHING_REMEMBERED)
+    house = House([TOKYO, OSAKA], _policy=NOTHING_REMEMBERED, **options)
     house.fails(TOKYO)
     house.cache.get("prod/db")
     house.says(OSAKA, "v2")
     assert house.cache.refresh("prod/db").string == "v2"
+    house.runtime.advance(after)
     for region in REGIONS:
         house.fails(region, Fault.DENIED, "AccessDeniedException")
     with pytest.raises(SecretAccessDeniedError):
@@ -148,3 +151,69 @@ def test_what_was_asked_for_before_a_refusal_is_not_held() -> None:
     house.regions.gate(2).answer(failure(Fault.DENIED, "AccessDeniedException"))
     with pytest.raises(SecretAccessDeniedError):
         later.result()
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_what_was_refused_since_is_not_held_though_it_is_all_there_is() -> None:
+    """Invariant 7: who waits gets the older version, for want of another; whoever comes later is refused."""
+    house, reader, on_its_way = refused_while_a_reader_waits()
+    on_its_way.answer(answer(TOKYO, "v1"))
+    assert reader.result().string == "v1"
+    later = InThread(lambda: house.cache.get("prod/db"))
+    house.regions.gate(2).answer(failure(Fault.DENIED, "AccessDeniedException"))
+    with pytest.raises(SecretAccessDeniedError):
+        later.result()
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_a_rotation_that_is_noticed_by_an_answer_which_may_not_be_held_is_told() -> None:
+    house, reader, on_its_way = refused_while_a_reader_waits(primary_region=TOKYO)
+    told = told_by(house)
+    on_its_way.answer(answer(TOKYO, "v3"))
+    assert reader.result().string == "v3"
+    later = InThread(lambda: house.cache.get("prod/db"))
+    house.regions.gate(2).answer(answer(TOKYO, "v3"))
+    assert later.result().string == "v3"
+    house.settle()
+    assert told == ["AWSCURRENT is v3, was v2"], "once"
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_a_version_that_nobody_could_place_is_told_though_it_may_not_be_held() -> None:
+    house, reader, on_its_way = refused_while_a_reader_waits(after=901.0)
+    told = told_by(house)
+    on_its_way.answer(answer(TOKYO, "v3"))
+    assert reader.result().string == "v3"
+    house.until(lambda: len(told) >= 2)
+    assert told == ["AWSCURRENT is v3, was v2", "version v3 is taken, though nobody could place it"]
+
+
+def told_by(house: House) -> list[str]:
+    told: list[str] = []
+
+    def hear(event: Event) -> None:
+        if event.name in ("rotation", "divergence"):
+            told.append((event.detail or "").replace("-0000-0000-0000-000000000000", "").replace("'", ""))
+
+    house.cache.add_event_hook(hear)
+    return told
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_a_region_goes_on_from_a_version_that_was_in_doubt() -> None:
+    """Invariant 22: Osaka showed v1, then v2 in a request from before v1 was accepted; v3 comes after both."""
+    house = House([OSAKA, TOKYO], refresh="on_access", _policy=NOTHING_REMEMBERED)
+    house.fails(TOKYO)
+    house.regions.hold(OSAKA)
+    first = InThread(lambda: house.cache.get("prod/db"))
+    one = house.regions.gate()
+    second = InThread(lambda: house.cache.refresh("prod/db"))
+    two = house.regions.gate(1)
+    one.answer(answer(OSAKA, "v1"))
+    assert first.result().string == "v1"
+    two.answer(answer(OSAKA, "v2"))
+    second.result()
+    house.regions.gate(2).answer(failure(Fault.MISSING, "ResourceNotFoundException"))  # its AWSPREVIOUS
+    house.regions.hold()
+    house.says(OSAKA, "v3")
+    assert house.cache.refresh("prod/db").string == "v3"

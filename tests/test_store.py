@@ -176,8 +176,8 @@ def test_a_version_of_its_own_is_replaced_by_later_requests_only() -> None:
     held.sent = 8
     held.put(previous, secret(version="v1", at=3.0), 6, 0.0)
     assert (entry.ticket, entry.since, entry.paired) == (6, 5, "x"), "the same version, confirmed"
-    held.put(previous, secret(version="v2", at=4.0), 7, 0.0)
-    assert (entry.secret.version_id, entry.ticket, entry.since, entry.since_at) == ("v2", 7, 8, 4.0)
+    held.put(previous, secret(version="v2", region=TOKYO, at=4.0), 7, 0.0)
+    assert (entry.secret.version_id, entry.ticket, entry.since, entry.since_region) == ("v2", 7, 8, TOKYO)
     assert entry.paired is None
 
 
@@ -191,7 +191,7 @@ def test_the_current_version_moves_with_the_primary_and_those_before_it_are_told
     assert [(new.version_id, before) for _, new, before in held.accepted] == [("v2", "v1")]
     lineage = held.lineage_of(SecretId("a"))
     assert lineage is not None
-    assert (lineage.current, lineage.previous, lineage.shown) == ("v2", "v1", {OSAKA: ("v2", 2)})
+    assert (lineage.current, lineage.superseded, lineage.shown) == ("v2", ("v1",), {OSAKA: ("v2", 2)})
     assert held.find(by_name()) is entry
     assert not held.unplaced
     assert not held.outdated
@@ -298,7 +298,7 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     assert child.entries() == [mine]
     remembered = child.lineage_of(SecretId("a"))
     assert remembered is not None
-    assert (remembered.current, remembered.previous) == ("v2", "v1")
+    assert (remembered.current, remembered.superseded) == ("v2", ("v1",))
     assert mine.serve_until == entry.refresh_at < entry.serve_until, "nobody refreshes ahead in the child yet"
     assert child.find(by_name("b")) is None
     assert child.floor(SecretId("nobody")) == 4
@@ -320,6 +320,27 @@ def test_a_child_has_every_version_of_a_secret() -> None:
     assert (len(child), child.evictions) == (2, 1)
     child.forget(SecretId("a"), 4)
     assert names(child) == {"b"}
+
+
+def test_a_child_knows_what_was_read_before_of_a_secret_that_is_not_held_any_more() -> None:
+    parent = store()
+    put(parent, "a", 1)
+    put(parent, "a", 2, version="v2")
+    put(parent, "b", 3)
+    parent.learn_primary(put(parent, "b", 4), OSAKA)
+    for name in ("a", "b"):
+        parent.forget(SecretId(name), 5)
+    entry = put(parent, "c", 6)
+    entry.serve_until = float("-inf")  # another thread was removing it when the process was forked
+    child = store()
+    child.adopt(parent)
+    assert child.find(by_name("c")) is None
+    for name, version, kept in [("a", "v1", False), ("a", "v2", True), ("b", "v0", True), ("c", "v0", False)]:
+        region = OSAKA if name == "b" else TOKYO
+        held = child.put(by_name(name), secret(name, version, region=region), 7, 1.0)
+        assert (held is not None) is kept, name
+        assert child.outdated is not kept
+        child.outdated = False
 
 
 def test_a_child_keeps_the_outages_schedule() -> None:

@@ -166,6 +166,18 @@ def test_the_last_resort_takes_the_place_without_being_sure_and_any_other_with()
     assert lineage(held).superseded == ("v1",)
 
 
+def test_an_answer_takes_the_place_of_one_that_stands_though_another_stage_was_dropped_since() -> None:
+    held = moved()
+    held.put(by_name(stage="AWSPENDING"), secret("a", "v3"), 3, 0.0)
+    pending = held.find(by_name(stage="AWSPENDING"))
+    assert pending is not None
+    held.drop(pending, 9)
+    entry = held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 8, 7.0)
+    assert entry is not None
+    assert (entry.secret.version_id, held.outdated) == ("v3", False)
+    assert held.put(by_name(stage="AWSPENDING"), secret("a", "v4"), 8, 7.0) is None
+
+
 def test_what_was_refused_after_it_was_asked_for_is_not_held_but_whether_it_is_behind_is_known() -> None:
     held = dropped()
     assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 10, 7.0, barred=True) is None
@@ -226,15 +238,16 @@ def test_the_floor_is_the_secrets_own_where_it_is_held() -> None:
     assert held.put(by_name("a"), secret("a", at=1.0), 3, 1.0) is not None, "it was never forgotten"
     held.raise_floor(SecretId("a"), 5)
     assert held.floor(SecretId("a")) == 5
-    assert held.put(by_name("a"), secret("a", at=1.0), 5, 1.0) is None
-    assert held.put(Query(parse_secret_id(arn(OSAKA, "a"), REGIONS)), secret("a", at=1.0), 5, 1.0) is None
+    for asked in (SecretId("a"), parse_secret_id(arn(OSAKA, "a"), REGIONS)):
+        assert held.put(Query(asked, "AWSPREVIOUS"), secret("a", "v0", at=1.0), 5, 1.0) is None
+    assert held.put(by_name("a"), secret("a", at=1.0), 5, 1.0) is not None, "it stands"
 
 
 def test_when_the_version_held_was_first_asked_for_is_known() -> None:
     held = store()
     held.sent = 4
     entry = put(held, "a", 3, at=2.5)
-    assert (entry.since, entry.since_at) == (4, 2.5)
+    assert (entry.since, entry.since_region) == (4, OSAKA)
     put(held, "a", 5, version="v2", region=TOKYO, at=3.0)
     assert lineage(held).brought == 3
 

@@ -16,8 +16,7 @@ from secretcache._events import Handle
 from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._freshness import Retry
 from secretcache._hits import HitClock
-from secretcache._ids import CURRENT, Query, parse_secret_id
-from secretcache._rotations import PREVIOUS
+from secretcache._ids import CURRENT, PREVIOUS, Query, parse_secret_id
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
 from secretcache._settings import (
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from secretcache._regions.policy import RegionPolicy
     from secretcache._runtime import Runtime
     from secretcache._stats import CacheStats
-    from secretcache._store import Entry, HotKey
+    from secretcache._store import HotKey
     from secretcache._transport import Transport
 
 __all__ = ["SecretCache"]
@@ -534,10 +533,10 @@ class SecretCache:
         return engine, engine.begin(ask.key, query, seconds, wake, forced=ask.forced, newer_than=ask.newer_than)
 
     def _previous(self, secret_id: str, current: Secret) -> Secret | None:
-        entry, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        engine = self._current()
+        entry, _ = engine.current(parse_secret_id(secret_id, self._settings.regions))
         previous = self._stage_before(secret_id)
-        expected = lineage.previous if lineage is not None else None
-        if entry is None or entry.secret.version_id != current.version_id or _fits(entry, expected, previous):
+        if entry is None or entry.secret.version_id != current.version_id or engine.is_paired(entry, previous):
             return previous
         try:
             fresh = self._fresh(secret_id, stage=PREVIOUS, timeout=self._settings.timeout)
@@ -653,18 +652,6 @@ class SecretCache:
         _check_text("version_id", version_id)
         secret = parse_secret_id(secret_id, self._settings.regions)
         return Query(secret, stage if stage or version_id else CURRENT, version_id)
-
-
-def _fits(entry: Entry, expected: str | None, previous: Secret | None) -> bool:
-    """Whether AWSPREVIOUS, as it is held, is that of the current version."""
-    version = previous.version_id if previous is not None else ""
-    if entry.paired is not None or version == expected:
-        return version in (entry.paired, expected)
-    if previous is None or expected is not None:  # one that was superseded ought to be there, and this is another
-        return previous is None and expected is None
-    held = entry.secret
-    asked_since = previous.requested_at >= entry.since_at and previous.region == held.region
-    return asked_since and version != held.version_id
 
 
 def _answer(engine: Engine, waiter: Waiter, wait: ThreadWait) -> Secret:

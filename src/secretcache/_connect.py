@@ -19,7 +19,7 @@ from secretcache._errors import (
     SecretFormatError,
 )
 from secretcache._events import Event
-from secretcache._ids import CURRENT
+from secretcache._ids import CURRENT, PREVIOUS
 from secretcache._logins import Limits, Turn, Verdict, logins_of
 from secretcache._settings import check_count, check_duration
 from secretcache._transport._botocore import making
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Request", "aconnect", "connect"]
 
 _T = TypeVar("_T")
-PENDING, PREVIOUS = "AWSPENDING", "AWSPREVIOUS"
+PENDING = "AWSPENDING"
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 10.0
 
 

@@ -257,6 +257,11 @@ class Engine:
         with self._decide(for_reader=True):
             return self.store.find(Query(secret)), self.store.lineage_of(secret)
 
+    def is_paired(self, entry: Entry, previous: Secret | None) -> bool:
+        """Whether AWSPREVIOUS, as it was read, is that of the current version held."""
+        with self._decide(for_reader=True):
+            return self.store.is_paired(entry, previous)
+
     def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new batch of at most twenty."""
         with self._decide(for_reader=True) as act:
@@ -558,17 +563,22 @@ class Engine:
         return brought if entry is None or wanted or gone else entry.secret
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
-        negative = self._negatives.get(query)
-        refused_since = negative is not None and ticket <= negative.ticket
-        entry = self.store.put(query, secret, ticket, now, barred=refused_since)
+        entry = self.store.put(query, secret, ticket, now, barred=self._refused_since(query, ticket))
         if entry is not None:
             self._tell_fresh_again(entry, now)
         return entry
 
+    def _refused_since(self, query: Query, ticket: int) -> bool:
+        """Whether every region has refused it since that request was sent."""
+        negative = self._negatives.get(query)
+        return negative is not None and ticket <= negative.ticket
+
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
         for query, secret in (flight.secrets or {}).items():
+            barred = self._refused_since(query, flight.ticket)
             self._negatives.pop(query, None)
-            if flight.fallback is not None and self.store.find(query) is None:  # outdated, but all there is
+            # Outdated, but all there is.
+            if flight.fallback is not None and not barred and self.store.find(query) is None:
                 self.store.put(query, secret, flight.ticket, now, last_resort=True)
                 self.rotations.arrived({query: secret}, now, act, awaited=flight.awaited)
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE

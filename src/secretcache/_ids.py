@@ -16,9 +16,9 @@ from secretcache._errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CURRENT", "Query", "SecretId", "parse_secret_id", "partition_of"]
+__all__ = ["CURRENT", "PREVIOUS", "Query", "SecretId", "parse_secret_id", "partition_of"]
 
-CURRENT = "AWSCURRENT"
+CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 _LONGEST_ID = 2048  # GetSecretValue's own limit
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")
 _SUFFIX_LENGTH = 7

@@ -6,7 +6,7 @@ Rows I, J and K of the decision table. Versions have no order of their own: neit
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,20 +54,22 @@ class Lineage:
     beside: dict[str, int] = field(default_factory=dict)
     """By region: the number of the last request sent when it showed its version last. Those up to it were under way
     beside that one, and the service may have seen to them in any order."""
+    caught_up: set[str] = field(default_factory=set)
+    """Regions that have shown the current version since it was: whatever else they show from then on came after it."""
     behind: dict[str, float] = field(default_factory=dict)
     """By region: since when it has not shown the current version, though it was asked."""
 
     def judge(self, region: str, version: str, ticket: int, now: float, primary: str | None) -> Judgement:
         """What an answer is, given the region that gave it and the request that brought it. Changes nothing."""
-        before, asked = self.shown.get(region, ("", 0))
+        _, asked = self.shown.get(region, ("", 0))
         if ticket < asked:
             return Judgement.LATE
         if version == self.current:
             return Judgement.SAME
         if ticket <= self.accepted:  # never seen, it may be newer all the same: somebody is asked again
             return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
-        # Row J, and every ordinary rotation: the region that had shown the current version shows another now.
-        moved_on = before == self.current
+        # Row J, and every ordinary rotation: a region that has shown the current version shows another now.
+        moved_on = region in self.caught_up
         # Of two requests under way beside each other nobody knows which was seen to first.
         in_doubt = moved_on and version in self.superseded and ticket <= self.beside.get(region, 0)
         if (region == primary or moved_on or self._is_vouched(region, ticket)) and not in_doubt:
@@ -82,13 +84,14 @@ class Lineage:
     def note(self, region: str, version: str, ticket: int, requested_at: float, sent: int = 0) -> None:
         """Remembers what a region has shown, and the last request sent by then."""
         before, _ = self.shown.get(region, (version, 0))
-        if version == self.current and ticket > self.beside.get(region, 0):
+        if version == self.current and ticket > self.beside.get(region, ticket):
             self._came_before(before)
         self.shown[region] = (version, ticket)
         self.beside[region] = sent
         if version == self.current:
             self.confirmed_at, self.lags, self.doubted = max(self.confirmed_at, requested_at), 0, None
             self.behind.pop(region, None)
+            self.caught_up.add(region)
         else:
             self.behind.setdefault(region, requested_at)
 
@@ -99,9 +102,6 @@ class Lineage:
 
     def move(self, version: str, ticket: int, sent: int, requested_at: float, *, sure: bool = True) -> None:
         """Makes another version the current one. Not sure: the one before may yet turn out to be the newer."""
-        if version in self.superseded:
-            # Who showed it when it was current before is not known to have come this far: what it shows next is older.
-            self.shown = {region: one for region, one in self.shown.items() if one[0] != version}
         kept = tuple(one for one in self.superseded if one not in (version, self.current))
         self.superseded = (*kept, *((self.current,) if sure else ()))[-_LONGEST:]
         self.current, self.confirmed_at = version, requested_at
@@ -109,6 +109,8 @@ class Lineage:
         self.moves += 1
         self.lags, self.doubted, self.vouched = 0, None, None
         self.behind.clear()
+        # Who has shown it already may have done so when it was current before: what it shows next is older, perhaps.
+        self.caught_up.clear()
 
     def is_long_behind(self, region: str, now: float) -> bool:
         """Whether a region has not shown the current version for longer than replication takes; told once."""
@@ -117,10 +119,15 @@ class Lineage:
             self.behind[region] = now
         return long
 
-    @property
-    def previous(self) -> str | None:
-        """The version that the current one superseded, if that was seen."""
-        return self.superseded[-1] if self.superseded else None
+    def copy(self) -> Lineage:
+        """One of its own, for a forked child."""
+        return replace(
+            self,
+            shown=dict(self.shown),
+            beside=dict(self.beside),
+            caught_up=set(self.caught_up),
+            behind=dict(self.behind),
+        )
 
     def vouches(self, previous: Secret, sent: int) -> bool:
         """Whether a region's AWSPREVIOUS shows that what it shows from now on is newer than the current version.

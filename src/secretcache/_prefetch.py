@@ -14,7 +14,7 @@ from secretcache._flight import Waiter
 from secretcache._transport import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from secretcache._engine import Engine
     from secretcache._ids import Query
@@ -53,7 +53,7 @@ class Prefetch:
         cold = [query for query in dict.fromkeys(self.wanted.values()) if self.engine.peek(query) is None]
         singly: list[Query] = []
         yield from self._batches(cold, singly)
-        yield from self._singles(singly)
+        yield from self._concluded(self._begun(singly))
 
     def result(self) -> PrefetchResult:
         """What became of each id, once all steps were waited for."""
@@ -63,10 +63,11 @@ class Prefetch:
     def _batches(self, cold: list[Query], singly: list[Query]) -> Iterator[Waiter]:
         while cold:
             chunks = [cold[first : first + _BATCH] for first in range(0, len(cold), _BATCH)]
-            singly += [chunk[0] for chunk in chunks if len(chunk) == 1]
             waiters = [self._batch(tuple(chunk)) for chunk in chunks if len(chunk) > 1]
+            alone = self._begun(chunk[0] for chunk in chunks if len(chunk) == 1)
             yield from waiters
             cold = [query for waiter in waiters for query in self._left_of(waiter, singly)]
+            yield from self._concluded(alone)
             if cold:
                 yield self.engine.pause(min(self.now() + _THROTTLE_PAUSE, self.deadline), self.wake)
 
@@ -86,8 +87,10 @@ class Prefetch:
             self._errors.update({query: self.engine.error(query, flight) for query in flight.queries})
         return []
 
-    def _singles(self, queries: list[Query]) -> Iterator[Waiter]:
-        waiters = [waiter for query in queries if (waiter := self._single(query))]
+    def _begun(self, queries: Iterable[Query]) -> list[Waiter]:
+        return [waiter for query in queries if (waiter := self._single(query))]
+
+    def _concluded(self, waiters: list[Waiter]) -> Iterator[Waiter]:
         for waiter in waiters:
             yield waiter
             self._conclude(waiter)
@@ -107,7 +110,7 @@ class Prefetch:
             self._errors[waiter.query] = self.engine.error(waiter.query, waiter.flight)
 
     def _seconds_left(self) -> float:
-        return max(0.001, self.deadline - self.now())
+        return max(0.0, self.deadline - self.now())
 
 
 def _throttled(verdict: Verdict) -> bool:

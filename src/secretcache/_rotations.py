@@ -13,7 +13,7 @@ import cachetools
 
 from secretcache._events import Event
 from secretcache._hooks import Hooks
-from secretcache._ids import Query
+from secretcache._ids import PREVIOUS, Query
 from secretcache._lineage import Judgement
 from secretcache._regions.route import Purpose
 from secretcache._transport import DescribeCall, Failure
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from secretcache._store import Entry, Store
     from secretcache._transport import Transport
 
-__all__ = ["PREVIOUS", "Rotations"]
+__all__ = ["Rotations"]
 
-PREVIOUS = "AWSPREVIOUS"
 _SPACING = 1.0
 """Seconds between the requests that callers force because a version they have does not work."""
 _TRY_AGAIN = 10.0
@@ -112,10 +111,10 @@ class Rotations:
         regions = self._settings.regions
         if lineage is None or not lineage.lags:
             return regions
-        primary, shown = self._store.primary_of(query.secret), lineage.shown
+        primary, caught_up = self._store.primary_of(query.secret), lineage.caught_up
 
         def rank(region: str) -> tuple[bool, bool]:
-            return region != primary, shown.get(region, ("", 0))[0] != lineage.current
+            return region != primary, region not in caught_up
 
         return tuple(sorted(regions, key=rank))
 
@@ -129,6 +128,9 @@ class Rotations:
         accepted, self._store.accepted = self._store.accepted, []
         for entry, secret, before in accepted:
             self._accepted(entry, secret, before, act, awaited=awaited)
+        unheld, self._store.unheld = self._store.unheld, []
+        for secret, before, sure in unheld:
+            self._moved(secret, before, sure=sure)
         unplaced, self._store.unplaced = self._store.unplaced, []
         for entry, secret, judgement in unplaced:
             self._unplaced(entry, secret, judgement, now, act)
@@ -163,11 +165,19 @@ class Rotations:
 
     def _accepted(self, entry: Entry, secret: Secret, before: str | None, act: Actions, *, awaited: bool) -> None:
         if before is not None:
-            self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {before}")
+            self._moved(secret, before)
         if not len(self.hooks):
             return
         those = [one for one in self._alive() if self._store.find(Query(one.secret)) is entry]
         act.extend(self.hooks.noticed(those, secret, awaited=awaited))
+
+    def _moved(self, secret: Secret, before: str, *, sure: bool = True) -> None:
+        self._event("rotation", secret, f"AWSCURRENT is {secret.version_id}, was {before}")
+        if not sure:
+            self._tell_divergence(secret)
+
+    def _tell_divergence(self, secret: Secret) -> None:
+        self._event("divergence", secret, f"version {secret.version_id} is taken, though nobody could place it")
 
     def _place(self, entry: Entry, previous: Secret, now: float, act: Actions) -> None:
         lineage = entry.record.lineage
@@ -185,7 +195,7 @@ class Rotations:
     def _unplaced(self, entry: Entry, secret: Secret, judgement: Judgement, now: float, act: Actions) -> None:
         lineage = entry.record.lineage
         if judgement is Judgement.DIVERGED or lineage is None:
-            self._event("divergence", secret, f"version {secret.version_id} is taken, though nobody could place it")
+            self._tell_divergence(secret)
             return
         self._freshness.recheck(entry, now, lineage.lags)
         if lineage.is_long_behind(secret.region, now):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import cachetools
 
-from secretcache._ids import CURRENT, Query, SecretId, parse_secret_id
+from secretcache._ids import CURRENT, PREVIOUS, Query, SecretId, parse_secret_id
 from secretcache._lineage import Judgement, Lineage
 from secretcache._versions import answered_id
 
@@ -28,6 +28,7 @@ HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 _Which: TypeAlias = "tuple[str | None, str | None]"
 _NEVER = float("-inf")
 _CURRENT: _Which = (CURRENT, None)
+_PREVIOUS: _Which = (PREVIOUS, None)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -55,8 +56,8 @@ class Entry:
     last_read: float
     since: int = 0
     """The number of the request that first brought this version."""
-    since_at: float = _NEVER
-    """When it was sent."""
+    since_region: str = ""
+    """Where it was sent."""
     paired: str | None = None
     """AWSPREVIOUS's version as it was read afresh for this one; empty: there is none."""
     serve_until: float = _NEVER
@@ -117,6 +118,9 @@ class Store:
         """Current values that were accepted since somebody last looked, and the version that each took the place of."""
         self.unplaced: list[tuple[Entry, Secret, Judgement]] = []
         """Answers whose version did not replace the one held, or did so with a warning, since somebody last looked."""
+        self.unheld: list[tuple[Secret, str, bool]] = []
+        """Current values that were accepted though they may not be held, the version each took the place of, and
+        whether that is sure."""
         self.sent = 0
         """The number of the last request sent, as the engine tells with each answer."""
         self.outdated = False
@@ -167,11 +171,13 @@ class Store:
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
-        if barred or ticket <= self._floor_of(record, query.secret):
+        # Where its version is held, another was dropped: which of the two was asked for later is known.
+        stands = record is not None and _entry_of(record, query.which) is not None
+        if barred or (not stands and ticket <= self._floor_of(record, query.secret)):
             lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
             behind = self._is_behind(lineage, query, secret, ticket, now)
             self.outdated = self.outdated or behind
-            if not behind and query.is_current and (record is None or _entry_of(record, _CURRENT) is None):
+            if not behind and query.is_current and not stands:
                 self._note_unheld(text, lineage, secret, ticket, now)
             return None
         asked = text if query.secret == full else self._text(query.secret)
@@ -207,11 +213,14 @@ class Store:
         if lineage is None:
             shown = {secret.region: (secret.version_id, ticket)}
             since = max(ticket, self.sent)
-            self._lineages[text] = Lineage(secret.version_id, since, ticket, secret.requested_at, shown)
+            self._lineages[text] = Lineage(
+                secret.version_id, since, ticket, secret.requested_at, shown, caught_up={secret.region}
+            )
             return
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self._primary or self._only_region)
         if judged in (Judgement.MOVED, Judgement.DIVERGED):
             sure = judged is Judgement.MOVED
+            self.unheld.append((secret, lineage.current, sure))
             lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
         if judged is not Judgement.LATE:
             lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
@@ -286,6 +295,11 @@ class Store:
         entries = {one: self._adopt(one, records) for one in parent.entries() if one.serve_until > _NEVER}
         self._records = {text: records[record] for text, record in parent._records.items() if records[record].entries}
         self.hot = {key: entries[entry] for key, entry in parent.hot.items() if entry in entries}
+        self.primaries.update(parent.primaries)
+        self._lineages.update({text: lineage.copy() for text, lineage in parent._lineages.items()})
+        for one in parent.entries():
+            if one not in entries and one.is_current:
+                self._lineages[self._text(self._full(one))] = (one.record.lineage or self._new_lineage(one)).copy()
 
     def _adopt(self, entry: Entry, records: dict[Record, Record]) -> Entry:
         record = records.setdefault(entry.record, _copy(entry.record))
@@ -325,6 +339,18 @@ class Store:
         record = self._record(secret)
         return record.lineage if record is not None else None
 
+    @staticmethod
+    def is_paired(entry: Entry, previous: Secret | None) -> bool:
+        """Whether AWSPREVIOUS, as it was read, is that of the current version held."""
+        if entry.paired is not None:
+            return entry.paired == (previous.version_id if previous is not None else "")
+        if previous is None:  # where one was superseded, there ought to be one
+            return entry.record.lineage is None or not entry.record.lineage.superseded
+        held = _entry_of(entry.record, _PREVIOUS)
+        asked_since = held is not None and held.secret is previous and held.ticket > entry.since
+        # Another region may not have shown the current version yet when it was asked.
+        return asked_since and previous.region == entry.since_region and previous.version_id != entry.secret.version_id
+
     def is_pinned(self, entry: Entry) -> bool:
         """Whether somebody waits for this secret's rotation."""
         return any(self._record(pin) is entry.record for pin in self.pins)
@@ -344,9 +370,7 @@ class Store:
         which = _CURRENT if query.is_current else query.which  # one for nearly all
         entry = _entry_of(record, which)
         if entry is None:
-            entry = Entry(
-                record, which, secret, ticket, last_read=now, since=max(ticket, self.sent), since_at=secret.requested_at
-            )
+            entry = Entry(record, which, secret, ticket, now, since=max(ticket, self.sent), since_region=secret.region)
             self._freshness.renew(entry)
             record.entries += (entry,)  # first: a record whose last entry has to go is forgotten
             self._make_room()
@@ -361,7 +385,7 @@ class Store:
 
     def _replace(self, entry: Entry, secret: Secret, ticket: int) -> None:
         if secret.version_id != entry.secret.version_id:
-            entry.since, entry.since_at, entry.paired = max(ticket, self.sent), secret.requested_at, None
+            entry.since, entry.since_region, entry.paired = max(ticket, self.sent), secret.region, None
         entry.secret, entry.ticket = secret, max(ticket, entry.ticket)
         self._freshness.renew(entry)
 
@@ -414,7 +438,7 @@ class Store:
     def _new_lineage(entry: Entry) -> Lineage:
         held = entry.secret
         shown = {held.region: (held.version_id, entry.ticket)}
-        return Lineage(held.version_id, entry.since, entry.ticket, held.requested_at, shown)
+        return Lineage(held.version_id, entry.since, entry.ticket, held.requested_at, shown, caught_up={held.region})
 
     def _make_room(self) -> None:
         while len(self._entries) >= self._entries.maxsize:
@@ -497,5 +521,4 @@ def _entry_of(record: Record, which: _Which) -> Entry | None:
 
 def _copy(record: Record) -> Record:
     lineage = record.lineage
-    own = replace(lineage, shown=dict(lineage.shown), beside=dict(lineage.beside)) if lineage is not None else None
-    return replace(record, entries=(), lineage=own)
+    return replace(record, entries=(), lineage=lineage.copy() if lineage is not None else None)
