@@ -93,6 +93,12 @@ def test_an_unsound_variable_is_named(desk: Desk, variables: dict[str, str], tol
     assert told in ended.err
 
 
+def test_a_list_of_variables_names_them_as_they_are_where_an_option_was_given(desk: Desk) -> None:
+    desk.set(SECRETCACHE_TLL="5")
+    ended = desk.run("config", "--regions", "ap-northeast-3")
+    assert "SECRETCACHE_REFRESH, SECRETCACHE_REGIONS, SECRETCACHE_TIMEOUT" in ended.err
+
+
 @pytest.mark.parametrize("columns", [30, 60, 120])
 def test_a_terminal_of_any_width(desk: Desk, columns: int) -> None:
     ended = desk.run_in_terminal("config", columns=columns)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from secretcache import ConfigurationError, SecretNotFoundError, SecretUnavailableError
+from secretcache import CacheClosedError, ConfigurationError, SecretNotFoundError, SecretUnavailableError
 from secretcache._events import Bulletin, Event
 from secretcache._regions.policy import RegionPolicy
 from secretcache._transport import Fault
@@ -196,6 +196,16 @@ def test_a_cancelled_hook_is_not_called_any_more(house: House, listener: Listene
 def test_what_is_no_hook_is_refused(house: House) -> None:
     with pytest.raises(ConfigurationError, match="hook must be callable"):
         house.cache.add_event_hook("print")  # type: ignore[arg-type]
+
+    async def awaited(_: Event) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="hook must be a plain function"):
+        house.cache.add_event_hook(awaited)
+    with pytest.raises(ConfigurationError, match=r"hook must be callable as hook\(event\), got one that takes \(\)"):
+        house.cache.add_event_hook(lambda: None)  # type: ignore[misc,arg-type]
+    house.cache.close()
+    with pytest.raises(CacheClosedError):
+        house.cache.add_event_hook(print)
 
 
 # The log.

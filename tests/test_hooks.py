@@ -8,6 +8,7 @@ import gc
 import os
 import threading
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 import pytest
@@ -404,3 +405,19 @@ def test_ten_thousand_rotations_of_twenty_secrets_with_hooks_that_misbehave(  # 
         assert all_seen.wait(60)
     wanted = [(number, number + 1) for number in range(ROTATIONS // SECRETS)]
     assert all(moves == wanted for moves in seen.values())
+
+
+def test_what_a_hook_takes_and_the_secret_it_is_of_are_looked_at_when_it_is_registered() -> None:
+    house = House()
+    with pytest.raises(ConfigurationError, match=r"got one that takes \(old, new\)"):
+        house.cache.add_rotation_hook("prod/db", lambda old, new: None)  # type: ignore[misc,arg-type]
+    with pytest.raises(ConfigurationError, match=r"@cache.on_rotation\('prod/db'\)"):
+
+        @house.cache.on_rotation  # type: ignore[arg-type]
+        def hook(event: RotationEvent) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="secret_id must be"):
+        house.cache.on_rotation(7)  # type: ignore[arg-type]
+    seen: list[RotationEvent] = []
+    for takes in (seen.append, print, partial(print, "moved")):
+        house.cache.add_rotation_hook("prod/db", takes)

@@ -83,6 +83,8 @@ ARN = "arn:aws:secretsmanager:ap-northeast-1:123456789012:secret:prod/db-AbCdEf"
         ("arn:aws:secretsmanager:ap-northeast-1:123456789012:prod/db", "is not a Secrets Manager ARN"),
         (ARN.replace("secretsmanager", "ssm"), "is not a Secrets Manager ARN"),
         (ARN.replace("123456789012", ""), "is not a Secrets Manager ARN"),
+        (ARN.replace("123456789012", "1234"), "has '1234' for an account: expected twelve digits"),
+        (ARN.replace("123456789012", "1234567890123"), "has '1234567890123' for an account"),
         (ARN.replace(":secret:", ":policy:"), "is not a Secrets Manager ARN"),
         (ARN.replace("prod/db-AbCdEf", ""), "is not a Secrets Manager ARN"),
         (ARN.replace("-1:", "-2:"), r"is of region 'ap-northeast-2', which is not listed.*add that region"),

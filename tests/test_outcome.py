@@ -27,7 +27,7 @@ def told(verdict: Verdict) -> str:
 def test_what_is_wrong_with_a_request_is_told_of_the_region_that_says_so_not_of_a_hedge_under_way() -> None:
     hedge = Leg(TOKYO, 0.5, 2.5, 2.5, started_at=0.5)
     message = told(Verdict(Fault.CALLER, (said_by_osaka(), hedge)))
-    assert f"{OSAKA} (host-of-{OSAKA}): InvalidParameterException: too short after 0.60 s" in message
+    assert f"{OSAKA} (host-of-{OSAKA}): InvalidParameterException: too short (0.60 s)" in message
     assert TOKYO not in message
 
 

@@ -548,6 +548,7 @@ def test_a_session_is_of_secrets_manager_only(manager: FakeSecretsManager) -> No
         ("until", lambda m: m.rotate("prod/db", until="done")),
         ("name", lambda m: m.rollback("prod/db")),
         ("region", lambda m: m.lag("eu-west-1", 1)),
+        ("region", lambda m: m.lag(TOKYO, 1)),  # the primary
         ("seconds", lambda m: m.lag(OSAKA, -1)),
         ("regions", lambda m: m.replicate("prod/db", "eu-west-1")),
         ("region", lambda m: m.delete("prod/db", region=TOKYO)),

@@ -16,6 +16,7 @@ from secretcache._events import Handle
 from secretcache._fork import begin_in_child, process_lock, watch
 from secretcache._freshness import Retry
 from secretcache._hits import HitClock
+from secretcache._hooks import check_hook, is_async
 from secretcache._ids import CURRENT, PREVIOUS, Query, parse_secret_id
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
@@ -170,8 +171,10 @@ class SecretCache:
     ) -> Secret:
         """The secret, from memory while it is younger than `ttl`, else from the first region that can answer.
 
-        Readers of one secret share one request. While it is under way they all wait, each at most until its own
-        deadline.
+        Readers of one secret share one request. Where no value is held that may be served they all wait for it, each at
+        most until its own deadline. Else nobody waits for longer than 0.5 s (semantics.md's hedge delay): the
+        background asks ahead of `ttl`, and while no region answers the old value is returned, up to `ttl + max_stale`
+        seconds old; its `is_stale` says so.
 
         Args:
             secret_id: the secret's name, or its partial or full ARN in any listed region.
@@ -179,6 +182,9 @@ class SecretCache:
             version_id: one version, which never changes its value. Together with `version_stage` the version must
                 carry that stage.
             timeout: seconds this read may take, instead of the cache's own.
+
+        Returns:
+            The value with its version, region and age. It never changes: after a rotation another one is returned.
 
         Raises:
             SecretNotFoundError: every listed region says it does not exist.
@@ -261,7 +267,14 @@ class SecretCache:
         return await self._aread(_Ask(secret_id, secret_id, None, None, None, forced=True, newer_than=newer_than))
 
     def on_rotation(self, secret_id: str) -> Callable[[_HookT], _HookT]:
-        """Decorates a hook: `add_rotation_hook` for a function that is there as long as the cache."""
+        """Decorates a hook: `add_rotation_hook` for a function that is there as long as the cache.
+
+        Raises:
+            ConfigurationError: `secret_id` is not sound; so is `@cache.on_rotation` without one.
+        """
+        if callable(secret_id):
+            raise ConfigurationError("on_rotation must be given the secret's id: @cache.on_rotation('prod/db')")
+        parse_secret_id(secret_id, self._settings.regions)
 
         def register(hook: _HookT) -> _HookT:
             self.add_rotation_hook(secret_id, hook)
@@ -461,11 +474,13 @@ class SecretCache:
             A handle; its `cancel()` ends it.
 
         Raises:
-            ConfigurationError: `hook` is not callable.
+            ConfigurationError: `hook` is not callable as hook(event), or is async.
+            CacheClosedError: the cache was closed.
         """
-        if not callable(hook):
-            raise ConfigurationError(f"hook must be callable as hook(event), got {type(hook).__name__}")
-        return self._current().bulletin.listen(hook)
+        check_hook(hook)
+        if is_async(hook):
+            raise ConfigurationError("hook must be a plain function, got a coroutine function: nobody would await it")
+        return self._current().listen(hook)
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.

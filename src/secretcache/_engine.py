@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cachetools
 
 from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError
-from secretcache._events import Bulletin, Event
+from secretcache._events import Bulletin, Event, Handle
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
 from secretcache._ids import CURRENT, Query, SecretId
@@ -236,6 +236,11 @@ class Engine:
             subscription = self.rotations.subscribe(secret_id, secret, hook)
             self._wake_background(act, nudge=True)
         return subscription.key
+
+    def listen(self, hook: Callable[[Event], object]) -> Handle:
+        """Registers who is told of events."""
+        with self._decide(for_reader=True):
+            return self.bulletin.listen(hook)
 
     def unsubscribe(self, key: object) -> None:
         """Ends the registration of a rotation hook."""

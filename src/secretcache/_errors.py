@@ -32,7 +32,7 @@ class Attempt:
     """How long it took, in seconds, from being wanted to its end or to the moment of this record."""
 
     def __str__(self) -> str:
-        return f"{self.region} ({self.host}): {self.error} after {self.seconds:.2f} s"
+        return f"{self.region} ({self.host}): {self.error} ({self.seconds:.2f} s)"
 
 
 class SecretCacheError(Exception):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from secretcache._runtime import Runtime
     from secretcache._secret import Secret
 
-__all__ = ["Hooks", "RotationEvent", "Subscription"]
+__all__ = ["Hooks", "RotationEvent", "Subscription", "check_hook", "is_async"]
 
 _log = logging.getLogger("secretcache")
 _LOOP_SECONDS = 1.0
@@ -131,10 +131,9 @@ class Hooks:
         """Registers a hook.
 
         Raises:
-            ConfigurationError: it is not callable, or is async and registered outside of an event loop.
+            ConfigurationError: it is not callable as hook(event), or is async and registered outside of an event loop.
         """
-        if not callable(hook):
-            raise ConfigurationError(f"hook must be callable as hook(event), got {type(hook).__name__}")
+        check_hook(hook)
         one = Subscription(secret_id, secret, _reference(hook), _loop_of(hook))
         self._subscriptions += (one,)
         return one
@@ -269,10 +268,29 @@ def _reference(hook: _Hook) -> Callable[[], _Hook | None]:
     return lambda: hook
 
 
-def _loop_of(hook: _Hook) -> asyncio.AbstractEventLoop | None:
-    if not inspect.iscoroutinefunction(inspect.unwrap(hook)) and not inspect.iscoroutinefunction(
+def check_hook(hook: Callable[[Any], object]) -> None:
+    """Refuses what cannot be called as hook(event): it would be known at the first event only."""
+    if not callable(hook):
+        raise ConfigurationError(f"hook must be callable as hook(event), got {type(hook).__name__}")
+    try:
+        signature = inspect.signature(hook)
+    except (TypeError, ValueError):  # some built-in functions tell nothing of themselves
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise ConfigurationError(f"hook must be callable as hook(event), got one that takes {signature}") from error
+
+
+def is_async(hook: Callable[..., object]) -> bool:
+    """Whether what it returns has to be awaited."""
+    return inspect.iscoroutinefunction(inspect.unwrap(hook)) or inspect.iscoroutinefunction(
         getattr(hook, "__call__", None)  # noqa: B004 - whether it is async, not whether it can be called
-    ):
+    )
+
+
+def _loop_of(hook: _Hook) -> asyncio.AbstractEventLoop | None:
+    if not is_async(hook):
         return None
     import asyncio  # noqa: PLC0415 - 25 ms, and loaded already where a loop runs
 

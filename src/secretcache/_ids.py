@@ -23,6 +23,7 @@ _LONGEST_ID = 2048  # GetSecretValue's own limit
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}\Z")
 _SUFFIX_LENGTH = 7
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}\Z")
+_ACCOUNT = re.compile(r"[0-9]{12}\Z")
 _ARN_FIELDS = 7
 _PARTITIONS = (
     ("cn-", "aws-cn"),
@@ -129,6 +130,8 @@ def _parse_arn(text: str, regions: tuple[str, ...]) -> SecretId:
             f"secret_id {text!r} is of region {region!r}, which is not listed "
             f"(regions={list(regions)}): add that region, or pass the secret's name"
         )
+    if not _ACCOUNT.match(account):
+        raise ConfigurationError(f"secret_id {text!r} has {account!r} for an account: expected twelve digits")
     if partition != partition_of(region):
         raise ConfigurationError(
             f"secret_id {text!r} is of partition {partition!r}, but {region} is in {partition_of(region)!r}: "

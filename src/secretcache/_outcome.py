@@ -61,10 +61,20 @@ def _list(attempts: Sequence[Attempt]) -> str:
 
 def _missing(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
     return SecretNotFoundError(
-        f"no listed region has secret {query}: {_list(attempts)}. Check the id, the account "
-        "and, for a replica, its replication status; a partial ARN whose name ends in a hyphen and six characters must "
-        "be given in full",
+        f"no listed region has secret {query}: {_list(attempts)}. {_advice(query)}",
         attempts,
+    )
+
+
+def _advice(query: Query) -> str:
+    if not query.is_current:
+        return (
+            "Check the stage or the version id: without a rotation there is no AWSPREVIOUS and no AWSPENDING. "
+            "`aws secretsmanager list-secret-version-ids` tells which there are"
+        )
+    return (
+        "Check the id, the account and, for a replica, its replication status; a partial ARN whose name ends in a "
+        "hyphen and six characters must be given in full"
     )
 
 
@@ -100,7 +110,7 @@ def _caller(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
 def _unavailable(query: Query, attempts: tuple[Attempt, ...]) -> SecretCacheError:
     return SecretUnavailableError(
         f"no region could answer for secret {query}: {_list(attempts)}. "
-        "Check the network, proxies and endpoint_urls of these regions; asking again later is safe",
+        "Check these regions' names, the network, proxies and endpoint_urls; asking again later is safe",
         attempts,
     )
 

@@ -82,8 +82,9 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, Any]:
         told = str(error)
     for name in ("REGIONS", "ENDPOINT_URLS", "TIMEOUT"):
         variable = f"SECRETCACHE_{name}"
-        if environ.get(variable) != os.environ.get(variable):
-            told = told.replace(variable, f"--{name.lower().replace('_', '-')}")
+        # Only what the text is about: a list of all variables names them as they are.
+        if environ.get(variable) != os.environ.get(variable) and told.startswith(variable):
+            told = f"--{name.lower().replace('_', '-')}{told.removeprefix(variable)}"
     raise ConfigurationError(told)
 
 

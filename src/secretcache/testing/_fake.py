@@ -164,6 +164,11 @@ class FakeSecretsManager:
         `math.inf`: not before `replicate`.
         """
         self._listed("region", region)
+        if region == self.primary_region:
+            raise ConfigurationError(
+                f"region must be one that can lag behind the primary, and {region} is the primary: "
+                "the last of FakeSecretsManager's regions, or its primary_region"
+            )
         if seconds != float("inf"):
             check_duration("seconds", seconds)
         self.clock.quietly_settle()
