@@ -116,7 +116,7 @@ def test_what_was_dropped_is_not_brought_back_by_a_request_sent_before() -> None
     held.drop(entry, 7)
     assert not held.hot
     assert len(held) == 0
-    assert held.floor(SecretId("a")) == 7
+    assert held.floor(by_name()) == 7
     assert held.put(by_name(), secret(), 7, 0.0) is None
     assert held.put(by_name("unknown"), secret("unknown"), 7, 0.0) is None, "perhaps the same secret under another id"
     assert held.put(by_name(), secret(), 8, 0.0) is not None
@@ -131,16 +131,35 @@ def test_a_whole_secret_is_forgotten_with_all_its_versions() -> None:
     assert held.entries() == [other]
     assert held.put(by_name(), secret(), 9, 0.0) is None
     held.forget(SecretId("nobody"), 12)
-    assert held.floor(SecretId("nobody")) == 12
+    assert held.floor(by_name("nobody")) == 12
 
 
 def test_a_floor_is_only_raised() -> None:
     held = store()
+    for name, ticket, floor in [("a", 1, 5), ("b", 6, 6), ("c", 7, 3)]:
+        held.drop(put(held, name, ticket), floor)
+    assert held.floor(by_name("a")) == 7, "of one that is not held everything may be known under another id"
+    entry = put(held, "a", 9)
+    held.put(by_name(stage="AWSPREVIOUS"), secret(version="v0"), 10, 0.0)
+    held.drop(entry, 8)
+    assert held.floor(by_name("a")) == 9
+    assert held.floor(by_name("a", stage="AWSPREVIOUS")) == 7
+
+
+def test_of_a_secret_that_is_held_each_version_has_a_floor_of_its_own() -> None:
+    held = store()
     put(held, "a", 1)
-    held.raise_floor(SecretId("a"), 5)
-    held.raise_floor(SecretId("a"), 3)
-    assert held.floor(SecretId("a")) == 5
-    assert held.floor(SecretId("nobody")) == 5
+    for number in range(2, 19):
+        versions = by_name(stage=None, version_id=f"v{number}")
+        entry = held.put(versions, secret(version=f"v{number}"), number, 0.0)
+        assert entry is not None
+        held.drop(entry, 100 + number)
+        assert held.floor(versions) == 100 + number
+        assert held.floor(by_name()) == (0 if number < 18 else 118), "sixteen are known singly"
+    put(held, "a", 200)
+    assert held.put(by_name(stage=None, version_id="v2"), secret(version="v2"), 118, 0.0) is None
+    held.forget(SecretId("a"), 300)
+    assert not held._floors
 
 
 def test_what_is_dead_is_buried_and_nothing_else() -> None:
@@ -286,7 +305,7 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     parent.keep_hot("a", entry)
     parent.keep_hot("b", gone)
     parent.pins = (SecretId("a"),)
-    parent.raise_floor(SecretId("nobody"), 4)
+    parent.forget(SecretId("nobody"), 4)
     child = store(primary=OSAKA)
     child.adopt(parent)
     mine = child.find(by_arn(arn(TOKYO, "a")))
@@ -301,7 +320,7 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     assert (remembered.current, remembered.superseded) == ("v2", ("v1",))
     assert mine.serve_until == entry.refresh_at < entry.serve_until, "nobody refreshes ahead in the child yet"
     assert child.find(by_name("b")) is None
-    assert child.floor(SecretId("nobody")) == 4
+    assert child.floor(by_name("nobody")) == 4
     put(child, "a", 5, version="v3")
     assert entry.secret.version_id == "v2"
     lineages = [one.lineage_of(SecretId("a")) for one in (parent, child)]

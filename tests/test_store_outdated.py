@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretcache._ids import Query, SecretId, parse_secret_id
+from secretcache._ids import SecretId, parse_secret_id
 from secretcache._lineage import Lineage
 from secretcache._store import Store
 from store_ground import MAX_STALE, TTL, by_arn, by_name, names, put, secret, store
@@ -178,6 +178,30 @@ def test_an_answer_takes_the_place_of_one_that_stands_though_another_stage_was_d
     assert held.put(by_name(stage="AWSPENDING"), secret("a", "v4"), 8, 7.0) is None
 
 
+def test_a_value_that_turns_out_to_be_superseded_goes_though_the_newer_one_may_not_be_held() -> None:
+    held = store(primary=TOKYO)
+    put(held, "a", 1)
+    held.forget(SecretId("a"), 9)
+    put(held, "a", 10, region=OSAKA)
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 9, 7.0) is None, "asked for before"
+    assert not outdated(held), "who waits gets it"
+    assert held.find(by_name()) is None
+    assert held.put(by_name(), secret("a", "v1", OSAKA, at=8.0), 11, 8.0) is None
+    assert held.outdated
+    assert held.put(by_name(), secret("a", "v2", OSAKA, at=9.0), 12, 9.0) is not None
+
+
+def test_a_value_stands_where_an_answer_that_may_not_be_held_shows_the_same_or_an_older_one() -> None:
+    held = store(primary=TOKYO)
+    put(held, "a", 1)
+    put(held, "a", 2, version="v2", region=TOKYO)
+    held.forget(SecretId("a"), 9)
+    entry = put(held, "a", 10, version="v2", region=OSAKA)
+    for version, outdated in [("v2", False), ("v1", True)]:
+        assert held.put(by_name(), secret("a", version, TOKYO, at=6.0), 9, 7.0) is None
+        assert (held.outdated, held.find(by_name()), entry.ticket) == (outdated, entry, 10)
+
+
 def test_what_was_refused_after_it_was_asked_for_is_not_held_but_whether_it_is_behind_is_known() -> None:
     held = dropped()
     assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 10, 7.0, barred=True) is None
@@ -234,13 +258,8 @@ def test_the_floor_is_the_secrets_own_where_it_is_held() -> None:
     put(held, "a", 1)
     put(held, "b", 2)
     held.forget(SecretId("b"), 7)
-    assert (held.floor(SecretId("a")), held.floor(SecretId("b"))) == (0, 7)
+    assert (held.floor(by_name("a")), held.floor(by_name("b"))) == (0, 7)
     assert held.put(by_name("a"), secret("a", at=1.0), 3, 1.0) is not None, "it was never forgotten"
-    held.raise_floor(SecretId("a"), 5)
-    assert held.floor(SecretId("a")) == 5
-    for asked in (SecretId("a"), parse_secret_id(arn(OSAKA, "a"), REGIONS)):
-        assert held.put(Query(asked, "AWSPREVIOUS"), secret("a", "v0", at=1.0), 5, 1.0) is None
-    assert held.put(by_name("a"), secret("a", at=1.0), 5, 1.0) is not None, "it stands"
 
 
 def test_when_the_version_held_was_first_asked_for_is_known() -> None:

@@ -42,6 +42,8 @@ __all__ = ["Engine"]
 
 _REFRESHES = 2
 """Refreshes under way at a time: half of a lane's threads are left to readers."""
+_OVER = float("-inf")
+"""The end of a refusal that is forgotten: only what was asked for before it is still refused."""
 _NOTHING = Query(SecretId(""))
 _PAUSE = 0.05
 """Seconds at least between two looks of the background thread, however many secrets fall due."""
@@ -502,9 +504,9 @@ class Engine:
 
     def _forget_refusal(self, query: Query) -> None:
         """Forgets a refusal, but not that what was asked for before it does not count any more."""
-        negative = self._negatives.pop(query, None)
+        negative = self._negatives.get(query)
         if negative is not None:
-            self.store.raise_floor(query.secret, negative.ticket)
+            self._negatives[query] = negative._replace(until=_OVER)
 
     def _refusal(self, query: Query, now: float) -> Verdict | None:
         negative = self._negatives.get(query) if self._negatives else None
@@ -579,9 +581,13 @@ class Engine:
         return negative is not None and ticket <= negative.ticket
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
+        self.store.sent = self._loads.ticket
         for query, secret in (flight.secrets or {}).items():
             barred = self._refused_since(query, flight.ticket)
-            self._negatives.pop(query, None)
+            if barred:
+                self._forget_refusal(query)
+            else:
+                self._negatives.pop(query, None)
             # Outdated, but all there is.
             if flight.fallback is not None and not barred and self.store.find(query) is None:
                 self.store.put(query, secret, flight.ticket, now, last_resort=True)
@@ -601,11 +607,13 @@ class Engine:
         query = flight.query
         entry = self.store.find(query)
         asked = min((leg.ticket for leg in verdict.legs if leg.ticket), default=self._loads.ticket)
-        later = entry.ticket if entry is not None else self.store.floor(query.secret)
+        before = self._negatives.get(query)
+        later = entry.ticket if entry is not None else self.store.floor(query)
+        if before is not None and before.until == _OVER:
+            later, before = max(later, before.ticket), None
         if verdict.frozen or asked < later or (entry is None and asked == later > 0):
             return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            before = self._negatives.get(query)
             self._negatives[query] = self._freshness.negative(before, verdict, self._loads.ticket, now)
             if entry is not None:
                 self.store.drop(entry, self._loads.ticket)

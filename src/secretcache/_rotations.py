@@ -202,6 +202,8 @@ class Rotations:
             why = f"still shows version {secret.version_id}, not {lineage.current}: was this replica promoted?"
             self._event("divergence", secret, why)
         query = Query(self._store.asked_as(entry.record))
+        # Whoever has refused it lately may be the one that can place it.
+        self._loads.board.forget(query)
         primary = self._store.primary_of(query.secret)
         if not self._store.knows_about_primary(entry):
             self._store.learn_primary(entry, "")

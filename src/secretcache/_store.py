@@ -27,6 +27,8 @@ HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 """What a reader passed: the bare id for AWSCURRENT, else the id with stage and version."""
 _Which: TypeAlias = "tuple[str | None, str | None]"
 _NEVER = float("-inf")
+_MOST_FLOORS = 16
+"""Versions of one secret of which it is known singly up to which request answers do not count."""
 _CURRENT: _Which = (CURRENT, None)
 _PREVIOUS: _Which = (PREVIOUS, None)
 
@@ -133,6 +135,8 @@ class Store:
         """Of secrets that are not held any more: what is read next must not be older."""
         self._floor = 0
         """As `Record.floor`, for secrets that have no record."""
+        self._floors: dict[Record, dict[_Which, int]] = {}
+        """As `Record.floor`, for one version each: of records that hold others."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -171,14 +175,9 @@ class Store:
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
-        # Where its version is held, another was dropped: which of the two was asked for later is known.
-        stands = record is not None and _entry_of(record, query.which) is not None
-        if barred or (not stands and ticket <= self._floor_of(record, query.secret)):
-            lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
-            behind = self._is_behind(lineage, query, secret, ticket, now)
-            self.outdated = self.outdated or behind
-            if not behind and query.is_current and not stands:
-                self._note_unheld(text, lineage, secret, ticket, now)
+        if barred or ticket <= self._floor_of(record, query.secret, query.which):
+            if query.is_current:
+                self._pass_by(record, text, query, secret, ticket, now)
             return None
         asked = text if query.secret == full else self._text(query.secret)
         texts = self._all_texts(query.secret, full, secret.name, (text, asked))
@@ -208,31 +207,35 @@ class Store:
         self._partials = True
         return dict.fromkeys((*texts, *names, *([partial] if partial in self._records else [])))
 
-    def _note_unheld(self, text: str, lineage: Lineage | None, secret: Secret, ticket: int, now: float) -> None:
-        """Remembers a version that a reader gets though it may not be held: the next cold read is not to go back."""
-        if lineage is None:
-            shown = {secret.region: (secret.version_id, ticket)}
-            since = max(ticket, self.sent)
-            self._lineages[text] = Lineage(
-                secret.version_id, since, ticket, secret.requested_at, shown, caught_up={secret.region}
-            )
-            return
-        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self._primary or self._only_region)
-        if judged in (Judgement.MOVED, Judgement.DIVERGED):
-            sure = judged is Judgement.MOVED
-            self.unheld.append((secret, lineage.current, sure))
-            lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
-        if judged is not Judgement.LATE:
-            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
+    def _pass_by(  # noqa: PLR0913, PLR0917 - what an answer is made of
+        self, record: Record | None, text: str, query: Query, secret: Secret, ticket: int, now: float
+    ) -> None:
+        """Takes from an answer of AWSCURRENT that may not be held what it tells of versions.
 
-    def _is_behind(self, lineage: Lineage | None, query: Query, secret: Secret, ticket: int, now: float) -> bool:
-        """Whether an answer that may not be held is behind what was read before: useless to who waits too."""
-        if lineage is None or not query.is_current:
-            return False
+        One that is behind what was read before is useless to who waits for it too. Any other a reader gets: the next
+        one must not go back behind it.
+        """
+        stands = _entry_of(record, _CURRENT) if record is not None else None
+        lineage = (record.lineage if record is not None else None) or self._lineages.get(text)
+        lineage = lineage or (self._new_lineage(stands) if stands is not None else None)
+        if lineage is None:
+            self._lineages[text] = self._lineage(secret, max(ticket, self.sent), ticket)
+            return
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
         # Late, and another version than the one read since: it may be newer, and nobody can tell.
         unplaced = judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
-        return secret.version_id != lineage.current and (unplaced or secret.version_id in lineage.superseded)
+        if secret.version_id != lineage.current and (unplaced or secret.version_id in lineage.superseded):
+            self.outdated = True
+        elif judged in (Judgement.MOVED, Judgement.DIVERGED):
+            if record is not None and stands is not None:  # it is known to be superseded
+                record.lineage = lineage
+                self._remove(stands)
+            sure = judged is Judgement.MOVED
+            self.unheld.append((secret, lineage.current, sure))
+            lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
+            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
+        elif stands is None and judged is Judgement.SAME:
+            lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
 
     def _goes_back(self, record: Record, query: Query, secret: Secret, ticket: int, now: float) -> bool:
         """Whether an answer, where no value is held any more, would take the reader back behind the last one."""
@@ -244,20 +247,13 @@ class Store:
 
     def drop(self, entry: Entry, ticket: int) -> None:
         """Forgets a value. Answers to requests up to that ticket do not bring it back."""
-        entry.record.floor = self._floor = ticket
-        self._remove(entry)
-
-    def floor(self, secret: SecretId) -> int:
-        """The ticket up to which answers do not count any more."""
-        record = self._record(secret)
-        return record.floor if record else self._floor
-
-    def raise_floor(self, secret: SecretId, ticket: int) -> None:
-        """Lets answers to requests up to that ticket not count any more."""
-        record = self._record(secret)
         self._floor = max(self._floor, ticket)
-        if record is not None:
-            record.floor = max(record.floor, ticket)
+        self._remove(entry, ticket)
+
+    def floor(self, query: Query) -> int:
+        """The ticket up to which answers do not count any more."""
+        record = self._record(query.secret)
+        return self._own_floor(record, query.which) if record else self._floor
 
     def forget(self, secret: SecretId, ticket: int) -> None:
         """Forgets a whole secret, as `drop` does one value; one that is not known yet included.
@@ -434,11 +430,14 @@ class Store:
             lineage.lags += 1
             lineage.doubted = (secret, ticket) if judgement is Judgement.DOUBTED else None
 
+    def _new_lineage(self, entry: Entry) -> Lineage:
+        return self._lineage(entry.secret, entry.since, entry.ticket)
+
     @staticmethod
-    def _new_lineage(entry: Entry) -> Lineage:
-        held = entry.secret
-        shown = {held.region: (held.version_id, entry.ticket)}
-        return Lineage(held.version_id, entry.since, entry.ticket, held.requested_at, shown, caught_up={held.region})
+    def _lineage(secret: Secret, accepted: int, ticket: int) -> Lineage:
+        version, region = secret.version_id, secret.region
+        shown = {region: (version, ticket)}
+        return Lineage(version, accepted, ticket, secret.requested_at, shown, caught_up={region})
 
     def _make_room(self) -> None:
         while len(self._entries) >= self._entries.maxsize:
@@ -446,7 +445,7 @@ class Store:
             self._remove(self._entries.popitem()[1])
             self.evictions += 1
 
-    def _remove(self, entry: Entry) -> None:
+    def _remove(self, entry: Entry, floor: int = 0) -> None:
         # First the times: a forked child, or a reader without the lock, may see this half done.
         entry.serve_until = entry.dead_at = _NEVER
         self._entries.pop(entry, None)
@@ -454,16 +453,21 @@ class Store:
         if entry.is_current:
             lineage = self._lineages[self._text(self._full(entry))] = record.lineage or self._new_lineage(entry)
             lineage.doubted = None  # it holds a value
-        # Whatever made it go: an answer asked for before it must not take its place.
-        record.floor = max(record.floor, entry.ticket)
+        # Whatever made it go: an answer asked for before it must not take its place. Other versions' may, of their own.
+        floor = max(self._own_floor(record, entry.which), entry.ticket, floor)
         record.entries = tuple(one for one in record.entries if one is not entry)
+        floors = self._floors.setdefault(record, {}) if record.entries else self._floors.pop(record, {})
+        floors[entry.which] = floor
+        if len(floors) > _MOST_FLOORS:
+            record.floor = max(record.floor, *floors.values())
+            floors.clear()
         for text in self._texts(entry):
             for key in (text, (text, *entry.which)):
                 if self.hot.get(key) is entry:
                     del self.hot[key]
             if not record.entries and self._records.get(text) is record:
                 del self._records[text]
-                self._floor = max(self._floor, record.floor)
+                self._floor = max(self._floor, record.floor, *floors.values())
 
     def _texts(self, entry: Entry) -> Iterator[str]:
         """Every text that can lead to an entry."""
@@ -486,10 +490,13 @@ class Store:
             if held is not None and held.account == account:
                 self._records.setdefault(entry.secret.name, entry.record)
 
-    def _floor_of(self, record: Record | None, asked: SecretId) -> int:
+    def _floor_of(self, record: Record | None, asked: SecretId, which: _Which) -> int:
         # What was dropped under this id, before it was known whose id it is, counts for the record too.
         known = record is not None and self._record(asked) is record
-        return max(record.floor if record else 0, 0 if known else self._floor)
+        return max(self._own_floor(record, which) if record else 0, 0 if known else self._floor)
+
+    def _own_floor(self, record: Record, which: _Which) -> int:
+        return max(record.floor, self._floors.get(record, {}).get(which, 0))
 
     def _later_known(self, record: Record, texts: Iterable[str], ticket: int) -> bool:
         """Whether one of these ids is known, from a later request, to be another secret by now."""
