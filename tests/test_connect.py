@@ -24,7 +24,7 @@ from rotating import (
 )
 from secretcache import CacheClosedError, ConfigurationError, LoginNotTriedError, Secret, SecretCache
 from secretcache._transport import Call, Failure, Fault, Reply
-from support import OSAKA, PATIENCE, TOKYO, InThread, ScriptedRegions, answer
+from support import OSAKA, PATIENCE, TOKYO, House, InThread, ScriptedRegions, answer
 
 
 @pytest.fixture
@@ -371,6 +371,10 @@ async def acoroutine(_: Any) -> bool:
         ({"retry_refused_after": -1}, "retry_refused_after"),
         ({"is_auth_error": None}, "is_auth_error"),
         ({"is_auth_error": acoroutine}, "is_auth_error"),
+        (
+            {"is_auth_error": PermissionError},
+            "got the class PermissionError: pass lambda error: isinstance",
+        ),
         ({"target": ["db", 5432]}, "target"),
         ({"login": "app"}, "connect"),
         ({"login": acoroutine}, "use aconnect"),
@@ -598,3 +602,10 @@ def test_a_task_cancelled_while_it_waits_takes_no_turn_along(cache: FakeCache) -
 def test_is_wrong_password_tells_a_refusal_from_the_rest() -> None:
     assert is_wrong_password(WrongPasswordError())
     assert not is_wrong_password(LockedError())
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_a_plain_function_is_told_to_aconnect_that_it_is_one() -> None:
+    house = House()
+    with pytest.raises(ConfigurationError, match="it returned str: use connect for a plain function"):
+        asyncio.run(house.cache.aconnect("prod/db", lambda _: "session", is_auth_error=is_wrong_password))

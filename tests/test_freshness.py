@@ -265,6 +265,18 @@ def test_refusals_are_remembered_for_10_seconds_doubling_to_60() -> None:
     assert asked == [0, 10, 30, 70, 130, 190]
 
 
+def test_an_error_that_is_remembered_says_so_and_for_how_long() -> None:
+    house = House()
+    for region in (OSAKA, TOKYO):
+        house.fails(region, Fault.MISSING)
+    with pytest.raises(SecretNotFoundError) as told:
+        house.cache.get("prod/db")
+    assert "remembered" not in str(told.value)
+    house.runtime.advance(4)
+    with pytest.raises(SecretNotFoundError, match=r"remembered for 6\.0 s more, or until refresh\(\)"):
+        house.cache.get("prod/db")
+
+
 def test_a_refusal_of_one_stage_says_nothing_of_another() -> None:
     house = House()
     house.fails(OSAKA, Fault.MISSING)

@@ -33,3 +33,9 @@ def test_what_is_wrong_with_a_request_is_told_of_the_region_that_says_so_not_of_
 
 def test_nor_of_a_region_that_was_not_asked() -> None:
     assert TOKYO not in told(Verdict(Fault.CALLER, (said_by_osaka(),), ((TOKYO, OPEN),)))
+
+
+def test_where_a_stage_is_missing_the_advice_is_about_stages() -> None:
+    missing = Verdict(Fault.MISSING, ())
+    for query, advice in [(QUERY, "Check the id"), (QUERY._replace(stage="AWSPREVIOUS"), "Check the stage")]:
+        assert advice in str(error_for(query, missing, 0.6, str))

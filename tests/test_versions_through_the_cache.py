@@ -64,6 +64,22 @@ def test_the_region_that_had_shown_the_newer_version_may_go_back() -> None:
         assert house.cache.refresh("prod/db").string == value
 
 
+def test_whoever_refused_it_lately_is_asked_all_the_same_when_a_replica_lags() -> None:
+    """Else the primary, which has lost it for a moment, would be asked a minute later only."""
+    house = House(ttl=100, primary_region=TOKYO, refresh="on_access")
+    house.fails(TOKYO)
+    house.cache.get("prod/db")
+    shows(house, TOKYO, "v2", "v1")
+    house.fails(OSAKA)
+    assert house.cache.refresh("prod/db").string == "v2"
+    shows(house, OSAKA, "v1", "v0")
+    house.fails(TOKYO, Fault.MISSING, "ResourceNotFoundException")
+    assert house.cache.refresh("prod/db").string == "v2", "row I"
+    shows(house, TOKYO, "v1", "v2")  # rolled back
+    house.runtime.advance(2.0)
+    assert house.cache.get("prod/db").string == "v1"
+
+
 def test_a_version_id_read_directly_never_changes() -> None:
     house = House()
     shown = answer(OSAKA, "v1")["VersionId"]

@@ -77,7 +77,8 @@ class SecretCache:
 
     Args:
         regions: region names, the preferred one first, for example `["ap-northeast-3", "ap-northeast-1"]`. Without it:
-            `SECRETCACHE_REGIONS` (comma-separated), else the one region of the AWS session.
+            `SECRETCACHE_REGIONS` (comma-separated), else the one region of the AWS session. Every other variable is
+            read by `from_env` alone.
         ttl: seconds for which a value is served without asking again, counted from when its request was sent. 0 asks
             on every read.
         max_stale: seconds beyond `ttl` for which an old value may stand in while no region can answer. 0 never lets

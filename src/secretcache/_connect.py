@@ -70,6 +70,12 @@ class Request:
         for argument, value in (("connect", connect), ("is_auth_error", is_auth_error)):
             if not callable(value):
                 raise ConfigurationError(f"{argument} must be callable, got {type(value).__name__}")
+        if isinstance(is_auth_error, type):
+            name = is_auth_error.__name__
+            raise ConfigurationError(
+                f"is_auth_error must be a function that tells of an exception whether it is a refusal, got the class "
+                f"{name}: pass lambda error: isinstance(error, {name})"
+            )
         if inspect.iscoroutinefunction(is_auth_error):
             raise ConfigurationError("is_auth_error must be a plain function, got a coroutine function")
         if not for_task and inspect.iscoroutinefunction(connect):
@@ -307,7 +313,7 @@ async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret
         for step in steps:
             with step:
                 if isinstance(step, Login):
-                    step.value = await login(step.secret)
+                    step.value = await _awaitable(login(step.secret))
                 elif isinstance(step, Wait):
                     await wait.until_over(step.room, step.waiter)
                 elif step.stage is None:
@@ -317,6 +323,15 @@ async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret
                         request.secret_id, stage=step.stage, newer_than=step.newer_than, timeout=step.timeout
                     )
     return bridge.result()
+
+
+def _awaitable(logging_in: Awaitable[_T]) -> Awaitable[_T]:
+    if not inspect.isawaitable(logging_in):
+        raise ConfigurationError(
+            "connect must be a coroutine function, or return another awaitable; "
+            f"it returned {type(logging_in).__name__}: use connect for a plain function"
+        )
+    return logging_in
 
 
 def _rounds(runtime: Runtime, deadline: float, pauses: list[float]) -> Retrying:

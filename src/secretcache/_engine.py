@@ -17,7 +17,7 @@ from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
 from secretcache._ids import CURRENT, Query, SecretId
 from secretcache._loads import Actions, Loads
-from secretcache._outcome import error_for, made_again
+from secretcache._outcome import error_for, made_again, remembered
 from secretcache._refresher import Refresher
 from secretcache._regions.policy import RegionPolicy
 from secretcache._regions.route import Leg, Purpose, Route, Verdict
@@ -130,8 +130,10 @@ class Engine:
                     self._loads.advance(waiter.flight, now, act)
                     return waiter
             else:
-                self._reads[refusal.fault.name.lower()] += 1
-        raise error_for(query, refusal or Verdict(Fault.REGION, ()), now, self._transport.host)
+                self._reads[refusal.verdict.fault.name.lower()] += 1
+        if refusal is not None:
+            raise remembered(error_for(query, refusal.verdict, now, self._transport.host), refusal.until - now)
+        raise error_for(query, Verdict(Fault.REGION, ()), now, self._transport.host)
 
     def first(self, waiter: Waiter) -> float | None:
         """When a waiter that has just begun should look: what was due was done then."""
@@ -508,9 +510,9 @@ class Engine:
         if negative is not None:
             self._negatives[query] = negative._replace(until=_OVER)
 
-    def _refusal(self, query: Query, now: float) -> Verdict | None:
+    def _refusal(self, query: Query, now: float) -> Negative | None:
         negative = self._negatives.get(query) if self._negatives else None
-        return negative.verdict if negative is not None and now < negative.until else None
+        return negative if negative is not None and now < negative.until else None
 
     def _join(  # noqa: PLR0913 - what sets one question apart from another
         self, entry: Entry | None, query: Query, now: float, timeout: float, *, forced: bool, newer_than: str | None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from secretcache._regions.route import Leg, Verdict
     from secretcache._secret import Secret
 
-__all__ = ["error_for", "made_again"]
+__all__ = ["error_for", "made_again", "remembered"]
 
 
 def error_for(query: Query, verdict: Verdict, now: float, host: Callable[[str], str]) -> SecretCacheError:
@@ -48,6 +48,13 @@ def made_again(query: Query, secret: Secret) -> SecretCacheError:
         f"secret {query} is gone: it was deleted and made again, and its name belongs to {secret.arn} now. "
         "Read it by its name, or by that ARN"
     )
+
+
+def remembered(error: SecretCacheError, seconds: float) -> SecretCacheError:
+    """The same error of a reader for whom nobody was asked, because of an answer that is remembered for so long yet."""
+    why = f"No region was asked now: this is remembered for {seconds:.1f} s more, or until refresh() or invalidate()"
+    error.args = (f"{error}. {why}",)
+    return error
 
 
 def _told(leg: Leg, now: float, host: str) -> Attempt:

@@ -67,6 +67,9 @@ class Rotations:
 
     def begin(self, query: Query, now: float, timeout: float, purpose: Purpose) -> Flight:
         """A new load of a key, in the order in which its regions are worth asking."""
+        lineage = self._store.lineage_of(query.secret)
+        if lineage is not None and lineage.lags:  # who has refused it lately may be the one that can place it
+            self._loads.board.forget(query)
         primary = self._store.primary_of(query.secret) or ""
         return self._loads.begin((query,), now, timeout, purpose, regions=self._order(query), primary=primary)
 
@@ -202,8 +205,6 @@ class Rotations:
             why = f"still shows version {secret.version_id}, not {lineage.current}: was this replica promoted?"
             self._event("divergence", secret, why)
         query = Query(self._store.asked_as(entry.record))
-        # Whoever has refused it lately may be the one that can place it.
-        self._loads.board.forget(query)
         primary = self._store.primary_of(query.secret)
         if not self._store.knows_about_primary(entry):
             self._store.learn_primary(entry, "")
