@@ -606,6 +606,6 @@ def test_is_wrong_password_tells_a_refusal_from_the_rest() -> None:
 
 @pytest.mark.usefixtures("close_houses")
 def test_a_plain_function_is_told_to_aconnect_that_it_is_one() -> None:
-    house = House()
+    log_in: Any = lambda _: "session"  # noqa: E731
     with pytest.raises(ConfigurationError, match="it returned str: use connect for a plain function"):
-        asyncio.run(house.cache.aconnect("prod/db", lambda _: "session", is_auth_error=is_wrong_password))
+        asyncio.run(House().cache.aconnect("prod/db", log_in, is_auth_error=is_wrong_password))
