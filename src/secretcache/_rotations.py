@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from secretcache._freshness import Freshness
     from secretcache._hooks import RotationEvent, Subscription
     from secretcache._ids import SecretId
+    from secretcache._lineage import Lineage
     from secretcache._loads import Actions, Loads
     from secretcache._runtime import Runtime
     from secretcache._secret import Secret
@@ -67,11 +68,12 @@ class Rotations:
 
     def begin(self, query: Query, now: float, timeout: float, purpose: Purpose) -> Flight:
         """A new load of a key, in the order in which its regions are worth asking."""
-        lineage = self._store.lineage_of(query.secret)
-        if lineage is not None and lineage.lags:  # who has refused it lately may be the one that can place it
-            self._loads.board.forget(query)
+        lineage, regions = self._store.lineage_of(query.secret), self._settings.regions
+        if lineage is not None and lineage.lags:
+            self._loads.board.forget(query)  # who has refused it lately may be the one that can place it
+            regions = self._order(query, lineage)
         primary = self._store.primary_of(query.secret) or ""
-        return self._loads.begin((query,), now, timeout, purpose, regions=self._order(query), primary=primary)
+        return self._loads.begin((query,), now, timeout, purpose, regions=regions, primary=primary)
 
     def begin_newer(self, query: Query, newer_than: str, now: float, timeout: float) -> Flight:
         """The load of a key for those who have a version that does not work: shared, and spaced one second apart."""
@@ -108,18 +110,14 @@ class Rotations:
         regions = self._settings.regions
         return tuple(sorted(regions, key=lambda region: region != primary)) if primary else regions
 
-    def _order(self, query: Query) -> tuple[str, ...]:
-        """The listed order; after an answer that lags, the primary or those who showed the current version first."""
-        lineage = self._store.lineage_of(query.secret)
-        regions = self._settings.regions
-        if lineage is None or not lineage.lags:
-            return regions
+    def _order(self, query: Query, lineage: Lineage) -> tuple[str, ...]:
+        """After an answer that lags: the primary first, or those who have shown the current version."""
         primary, caught_up = self._store.primary_of(query.secret), lineage.caught_up
 
         def rank(region: str) -> tuple[bool, bool]:
             return region != primary, region not in caught_up
 
-        return tuple(sorted(regions, key=rank))
+        return tuple(sorted(self._settings.regions, key=rank))
 
     # What an answer brings.
 
