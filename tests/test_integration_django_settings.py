@@ -6,8 +6,6 @@ import copy
 import json
 import pickle
 import traceback
-import uuid
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,58 +17,46 @@ from django.test import override_settings
 
 import django_ground  # noqa: F401 - its settings
 from rotation_load import Rotating
-from secretcache import SecretFormatError, set_default_cache
+from secretcache import SecretCache, SecretFormatError, set_default_cache
 from secretcache._demo.private import HOST
-from secretcache._transport import Call, Failure, Fault, Reply
 from secretcache.integrations.django.settings import redis_options, secret_keys, secret_text
+from secretcache.testing import FakeSecretsManager
 from servers import Redis
-from support import REGIONS, House, answer
 
 TTL = 300.0
 
 
-class Secrets(House):
-    """One secret at a time, whose stages a test sets, in a cache that is the process's."""
+class Secrets:
+    """One secret whose values a test writes, in the cache that is the process's."""
 
-    def __init__(self, **stages: str) -> None:
-        super().__init__(ttl=TTL)
-        self.show(**stages)
-        self.regions.replies = dict.fromkeys(REGIONS, self._reply)
+    def __init__(self, manager: FakeSecretsManager, cache: SecretCache) -> None:
+        self.manager, self.cache = manager, cache
 
-    def show(self, **stages: str) -> None:
-        """What each stage's value is; noticed at once."""
-        self.stages = stages
+    def show(self, *values: str) -> None:
+        """The secret takes these values, one after the other: AWSPREVIOUS has the last but one. Noticed at once."""
+        for value in values:
+            self.manager.put("prod/django", value)
         self.cache.invalidate("prod/django")
-
-    def _reply(self, call: Call) -> Reply:
-        value = self.stages.get(call.query.stage or "AWSCURRENT")
-        if value is None:
-            return Failure(Fault.MISSING, "ResourceNotFoundException", "no such stage", answered=True)
-        version = str(uuid.uuid5(uuid.NAMESPACE_OID, value))
-        return answer(call.region, value, "prod/django", VersionId=version, VersionStages=[call.query.stage])
 
 
 @pytest.fixture
-def secrets() -> Iterator[Callable[..., Secrets]]:
-    before = set_default_cache(None)
-
-    def make(**stages: str) -> Secrets:
-        made = Secrets(**stages)
-        set_default_cache(made.cache)
-        return made
-
-    yield make
-    set_default_cache(before)
+def secretcache_options() -> dict[str, Any]:
+    return {"ttl": TTL}
 
 
-def test_a_text_is_what_the_secret_says_at_the_moment(secrets: Callable[..., Secrets]) -> None:
+@pytest.fixture
+def secrets(fake_secrets_manager: FakeSecretsManager, secret_cache: SecretCache) -> Secrets:
+    return Secrets(fake_secrets_manager, secret_cache)
+
+
+def test_a_text_is_what_the_secret_says_at_the_moment(secrets: Secrets) -> None:
     text = secret_text("prod/django", "password")
-    made = secrets(AWSCURRENT='{"password": "first"}')
+    secrets.show('{"password": "first"}')
     assert (str(text), f"{text}", text + "!", "-" + text, len(text), "irs" in text) == (
         *("first", "first", "first!", "-first", 5, True),
     )
     assert (text.encode(), text[0], list(text)[-1], text == "first") == (b"first", "f", "t", True)
-    made.show(AWSCURRENT='{"password": "second"}')
+    secrets.show('{"password": "second"}')
     assert str(text) == "second"
 
 
@@ -94,39 +80,39 @@ def test_unsound_arguments_are_refused_by_name(arguments: tuple[Any, ...]) -> No
 
 
 @pytest.mark.parametrize("value", ['{"other": "private"}', '{"password": ["private"]}'])
-def test_a_key_that_is_missing_is_named(value: str, secrets: Callable[..., Secrets]) -> None:
-    secrets(AWSCURRENT=value)
+def test_a_key_that_is_missing_is_named(value: str, secrets: Secrets) -> None:
+    secrets.show(value)
     with pytest.raises(SecretFormatError, match="has no text 'password'") as raised:
         str(secret_text("prod/django", "password"))
     assert "private" not in "".join(traceback.format_exception(raised.value))
 
 
-def test_what_was_signed_before_a_rotation_stays_valid_until_the_next(secrets: Callable[..., Secrets]) -> None:
-    made = secrets(AWSCURRENT="first")
+def test_what_was_signed_before_a_rotation_stays_valid_until_the_next(secrets: Secrets) -> None:
+    secrets.show("first")
     key, fallbacks = secret_keys("prod/django")
     with override_settings(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks):
         signed = signing.dumps("hello")
-        made.show(AWSCURRENT="second", AWSPREVIOUS="first")
+        secrets.show("second")
         assert signing.loads(signed) == "hello"
-        made.show(AWSCURRENT="third", AWSPREVIOUS="second")
+        secrets.show("third")
         with pytest.raises(signing.BadSignature):
             signing.loads(signed)
 
 
-def test_the_new_key_signs_when_every_process_has_noticed(secrets: Callable[..., Secrets]) -> None:
-    made = secrets(AWSCURRENT="first")
+def test_the_new_key_signs_when_every_process_has_noticed(secrets: Secrets) -> None:
+    secrets.show("first")
     key, fallbacks = secret_keys("prod/django")
     assert (str(key), [*fallbacks]) == ("first", [])
-    made.show(AWSCURRENT="second", AWSPREVIOUS="first")
+    secrets.show("second")
     assert (str(key), [*fallbacks]) == ("first", ["second"])
-    made.runtime.advance(TTL - 1)
+    secrets.manager.clock.advance(TTL - 1)
     assert (str(key), [*fallbacks]) == ("first", ["second"])
-    made.runtime.advance(1)
+    secrets.manager.clock.advance(1)
     assert (str(key), [*fallbacks]) == ("second", ["first"])
 
 
-def test_a_process_that_starts_later_signs_with_the_current_key(secrets: Callable[..., Secrets]) -> None:
-    secrets(AWSCURRENT="second", AWSPREVIOUS="first")
+def test_a_process_that_starts_later_signs_with_the_current_key(secrets: Secrets) -> None:
+    secrets.show("first", "second")
     key, fallbacks = secret_keys("prod/django")
     assert (str(key), fallbacks[0], len(fallbacks), bool(fallbacks), "first" in fallbacks) == (
         *("second", "first", 1, True, True),
@@ -140,19 +126,19 @@ def test_a_process_that_starts_later_signs_with_the_current_key(secrets: Callabl
         pickle.dumps(fallbacks)
 
 
-def test_a_previous_version_of_another_form_is_no_fallback(secrets: Callable[..., Secrets]) -> None:
-    secrets(AWSCURRENT='{"key": "second"}', AWSPREVIOUS="first")
+def test_a_previous_version_of_another_form_is_no_fallback(secrets: Secrets) -> None:
+    secrets.show("first", '{"key": "second"}')
     key, fallbacks = secret_keys("prod/django", "key")
     assert (str(key), [*fallbacks]) == ("second", [])
 
 
-def test_mail_logs_in_with_the_password_of_the_moment(secrets: Callable[..., Secrets]) -> None:
-    made = secrets(AWSCURRENT=json.dumps({"username": "mailer", "password": "first"}))
+def test_mail_logs_in_with_the_password_of_the_moment(secrets: Secrets) -> None:
+    secrets.show(json.dumps({"username": "mailer", "password": "first"}))
     login = {name: secret_text("prod/django", name) for name in ("username", "password")}
     with override_settings(**mail_settings(login)):
         backend: Any = mail.mailers["default"] if HAS_MAILERS else mail.get_connection()
         assert (str(backend.username), str(backend.password)) == ("mailer", "first")
-        made.show(AWSCURRENT=json.dumps({"username": "mailer", "password": "second"}))
+        secrets.show(json.dumps({"username": "mailer", "password": "second"}))
         assert str(backend.password) == "second"
 
 

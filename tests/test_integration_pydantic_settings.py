@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from secretcache import ConfigurationError, SecretFormatError, SecretNotFoundError, set_default_cache
-from secretcache._transport import Fault
+from secretcache import ConfigurationError, SecretCache, SecretFormatError, SecretNotFoundError
 from secretcache.integrations.pydantic_settings import SecretsSource
-from support import REGIONS, House
+from secretcache.testing import FakeSecretsManager
 
 HIDDEN = SettingsConfigDict(hide_input_in_errors=True)
 PASSWORD = "s3cret-of-v1"
@@ -33,12 +31,10 @@ class Given(BaseSettings):
 
 
 @pytest.fixture
-def house() -> Any:
-    house = House()
-    before = set_default_cache(house.cache)
-    says(house, username="app", password=PASSWORD)
-    yield house
-    set_default_cache(before)
+def manager(secret_cache: SecretCache, fake_secrets_manager: FakeSecretsManager) -> FakeSecretsManager:
+    """An application's own fixtures: `secret_cache` is the process's cache meanwhile."""
+    says(fake_secrets_manager, username="app", password=PASSWORD)
+    return fake_secrets_manager
 
 
 def new(kind: Any) -> Any:
@@ -46,12 +42,11 @@ def new(kind: Any) -> Any:
     return kind()
 
 
-def says(house: House, **content: Any) -> None:
-    for region in REGIONS:
-        house.says(region, json.dumps(content))
+def says(manager: FakeSecretsManager, **content: Any) -> None:
+    manager.put("prod/db", content)
 
 
-def test_fields_come_from_the_keys_of_their_names(house: House) -> None:
+def test_fields_come_from_the_keys_of_their_names(manager: FakeSecretsManager) -> None:
     class Settings(Given):
         username: str
         password: SecretStr
@@ -62,22 +57,24 @@ def test_fields_come_from_the_keys_of_their_names(house: House) -> None:
     assert PASSWORD not in repr(settings)
 
 
-def test_a_new_instance_follows_rotation_and_asks_nobody_while_the_value_is_fresh(house: House) -> None:
+def test_a_new_instance_follows_rotation_and_asks_nobody_while_the_value_is_fresh(
+    manager: FakeSecretsManager, secret_cache: SecretCache
+) -> None:
     class Settings(Given):
         password: str
 
     first = new(Settings)
-    asked = len(house.regions.calls)
+    asked = len(manager.calls)
     assert new(Settings).password == PASSWORD
-    assert len(house.regions.calls) == asked, "it was in memory"
-    says(house, username="app", password="s3cret-of-v2")
-    house.cache.refresh("prod/db")
+    assert len(manager.calls) == asked, "it was in memory"
+    manager.rotate("prod/db", {"username": "app", "password": "s3cret-of-v2"})
+    secret_cache.refresh("prod/db")
     assert new(Settings).password == "s3cret-of-v2"
     assert first.password == PASSWORD, "an instance is as it was made"
 
 
-def test_upper_case_keys_are_found_unless_case_matters(house: House) -> None:
-    says(house, PASSWORD=PASSWORD)
+def test_upper_case_keys_are_found_unless_case_matters(manager: FakeSecretsManager) -> None:
+    says(manager, PASSWORD=PASSWORD)
 
     class Settings(Given):
         password: str = "none"
@@ -88,8 +85,8 @@ def test_upper_case_keys_are_found_unless_case_matters(house: House) -> None:
     assert (new(Settings).password, new(Strict).password) == (PASSWORD, "none")
 
 
-def test_aliases_are_looked_for_in_their_order(house: House) -> None:
-    says(house, pass_word=PASSWORD, nested={"host": "db1"})
+def test_aliases_are_looked_for_in_their_order(manager: FakeSecretsManager) -> None:
+    says(manager, pass_word=PASSWORD, nested={"host": "db1"})
 
     class Settings(Given):
         password: str = Field(validation_alias=AliasChoices("passwd", "pass_word"))
@@ -99,20 +96,20 @@ def test_aliases_are_looked_for_in_their_order(house: House) -> None:
     assert (settings.password, settings.host) == (PASSWORD, "db1")
 
 
-def test_nested_models_take_nested_objects(house: House) -> None:
+def test_nested_models_take_nested_objects(manager: FakeSecretsManager) -> None:
     class Database(BaseModel):
         password: SecretStr
 
     class Settings(Given):
         database: Database
 
-    says(house, database={"password": PASSWORD})
+    says(manager, database={"password": PASSWORD})
     assert new(Settings).database.password.get_secret_value() == PASSWORD
 
 
-def test_keys_of_several_secrets_go_by_other_names(house: House) -> None:
+def test_keys_of_several_secrets_go_by_other_names(manager: FakeSecretsManager) -> None:
     class Settings(Given):
-        options: ClassVar[dict[str, Any]] = {"keys": {"db_password": "password"}, "cache": house.cache}
+        options: ClassVar[dict[str, Any]] = {"keys": {"db_password": "password"}, "cache": manager.cache()}
         db_password: str
         username: str = "not taken"
 
@@ -120,7 +117,7 @@ def test_keys_of_several_secrets_go_by_other_names(house: House) -> None:
     assert (settings.db_password, settings.username) == (PASSWORD, "not taken")
 
 
-def test_a_key_that_was_named_and_is_not_there_is_named(house: House) -> None:
+def test_a_key_that_was_named_and_is_not_there_is_named(manager: FakeSecretsManager) -> None:
     class Settings(Given):
         options: ClassVar[dict[str, Any]] = {"keys": {"username": "user"}}
         username: str = "default"
@@ -130,9 +127,8 @@ def test_a_key_that_was_named_and_is_not_there_is_named(house: House) -> None:
     assert PASSWORD not in str(caught.value)
 
 
-def test_a_field_takes_a_whole_secret(house: House) -> None:
-    for region in REGIONS:
-        house.says(region, "no JSON")
+def test_a_field_takes_a_whole_secret(manager: FakeSecretsManager) -> None:
+    manager.put("prod/db", "no JSON")
 
     class Settings(Given):
         options: ClassVar[dict[str, Any]] = {"field": "api_key"}
@@ -144,9 +140,8 @@ def test_a_field_takes_a_whole_secret(house: House) -> None:
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "no JSON"])
-def test_fields_of_what_is_no_object_are_an_error_without_its_text(house: House, text: str) -> None:
-    for region in REGIONS:
-        house.says(region, text)
+def test_fields_of_what_is_no_object_are_an_error_without_its_text(manager: FakeSecretsManager, text: str) -> None:
+    manager.put("prod/db", text)
 
     class Settings(Given):
         password: str = "default"
@@ -156,7 +151,7 @@ def test_fields_of_what_is_no_object_are_an_error_without_its_text(house: House,
     assert text not in str(caught.value)
 
 
-def test_earlier_sources_win(house: House) -> None:
+def test_earlier_sources_win(manager: FakeSecretsManager) -> None:
     class Settings(Given):
         username: str
         password: str
@@ -164,17 +159,16 @@ def test_earlier_sources_win(house: House) -> None:
     assert Settings(username="given").username == "given"  # type: ignore[call-arg]
 
 
-def test_a_secret_that_is_not_there_is_the_caches_own_error(house: House) -> None:
+def test_a_secret_that_is_not_there_is_the_caches_own_error(manager: FakeSecretsManager) -> None:
     class Settings(Given):
         password: str = "default"
 
-    for region in REGIONS:
-        house.fails(region, Fault.MISSING, "ResourceNotFoundException")
+    manager.delete("prod/db", forever=True)
     with pytest.raises(SecretNotFoundError):
         new(Settings)
 
 
-def test_no_value_in_the_text_of_a_validation_error(house: House) -> None:
+def test_no_value_in_the_text_of_a_validation_error(manager: FakeSecretsManager) -> None:
     class Settings(Given):
         password: int
         missing: str
@@ -185,7 +179,7 @@ def test_no_value_in_the_text_of_a_validation_error(house: House) -> None:
     assert PASSWORD not in str(caught.value) + repr(caught.value)
 
 
-def test_settings_whose_errors_would_show_their_input_are_refused(house: House) -> None:
+def test_settings_whose_errors_would_show_their_input_are_refused(manager: FakeSecretsManager) -> None:
     class Settings(BaseSettings):
         password: int
 
@@ -209,7 +203,7 @@ def test_arguments_are_refused_by_name(options: dict[str, Any], says: str) -> No
         SecretsSource(Settings, "prod/db", **options)
 
 
-def test_one_field_at_a_time(house: House) -> None:
+def test_one_field_at_a_time(manager: FakeSecretsManager) -> None:
     class Settings(Given):
         password: str
         other: str = "default"
