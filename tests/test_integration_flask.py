@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -26,9 +25,9 @@ from secretcache import (
 )
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
-from secretcache._transport import Call, Failure, Fault
 from secretcache.integrations.flask import AppSecrets, Secrets
-from support import OSAKA, REGIONS, TOKYO, House, answer
+from secretcache.testing import FakeSecretsManager
+from support import OSAKA, REGIONS, TOKYO
 
 TTL = 300.0
 
@@ -44,39 +43,48 @@ def no_default_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Rotations:
-    """A secret with one key, shown by both regions of a house."""
+    """A secret with one key, in a Secrets Manager of its own, and a cache over that."""
 
-    def __init__(self, house: House, name: str = "prod/flask") -> None:
-        self.house, self.name = house, name
+    def __init__(self) -> None:
+        self.manager = FakeSecretsManager()
+        self.cache = self.manager.cache(ttl=TTL)
         self.show("v1")
 
-    def show(self, current: str, previous: str | None = None, **more: str) -> None:
-        stages = {"AWSCURRENT": current, "AWSPREVIOUS": previous, **more}
+    def show(self, version: str) -> None:
+        """What the secret says from now on; AWSPREVIOUS is what it said before."""
+        self.manager.put("prod/flask", {"secret_key": f"key-{version}"})
 
-        def reply(call: Call) -> Any:
-            version = stages.get(call.query.stage or "AWSCURRENT")
-            if version is None:
-                return Failure(Fault.MISSING, "ResourceNotFoundException", "no such stage", answered=True)
-            content = json.dumps({"secret_key": f"key-{version}"})
-            of_version = [stage for stage, one in stages.items() if one == version]
-            return answer(call.region, content, self.name, VersionId=version, VersionStages=of_version)
-
-        self.house.regions.replies = dict.fromkeys(REGIONS, reply)
-
-    def move(self, current: str, previous: str) -> None:
+    def move(self, version: str) -> None:
         """A rotation, which the cache notices."""
-        self.show(current, previous)
-        self.house.cache.refresh(self.name)
+        self.show(version)
+        self.cache.refresh("prod/flask")
+        self.manager.clock.settle()
 
 
 @pytest.fixture
-def rotations() -> Rotations:
-    return Rotations(House(ttl=TTL))
+def made() -> Iterator[list[Rotations]]:
+    made: list[Rotations] = []
+    yield made
+    for one in made:
+        one.manager.close()
+
+
+@pytest.fixture
+def rotations(made: list[Rotations]) -> Rotations:
+    made.append(Rotations())
+    return made[-1]
+
+
+@pytest.fixture
+def late(made: list[Rotations]) -> Rotations:
+    """What another process has, which learns of everything later."""
+    made.append(Rotations())
+    return made[-1]
 
 
 @pytest.fixture
 def app(rotations: Rotations) -> flask.Flask:
-    return make_app(rotations.house.cache)
+    return make_app(rotations.cache)
 
 
 def make_app(cache: SecretCache) -> flask.Flask:
@@ -126,26 +134,24 @@ def test_a_cache_made_from_the_config_is_found_by_engines_too() -> None:
 
 
 def test_the_config_wins_over_the_environment_and_leaves_a_default_cache_in_place(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, rotations: Rotations
 ) -> None:
-    house = House()
-    set_default_cache(house.cache)
+    set_default_cache(rotations.cache)
     monkeypatch.setenv("SECRETCACHE_TTL", "5")
     app = flask.Flask("of_a_test")
     app.config["SECRETCACHE_REGIONS"] = OSAKA
     Secrets(app)
     with app.extensions["secretcache"].cache as own:
-        assert own is not house.cache
+        assert own is not rotations.cache
         assert (own._settings.regions, own._settings.ttl) == ((OSAKA,), 5.0)
-        assert default_cache() is house.cache
+        assert default_cache() is rotations.cache
 
 
-def test_the_config_can_name_a_cache() -> None:
-    house = House()
+def test_the_config_can_name_a_cache(rotations: Rotations) -> None:
     app = flask.Flask("of_a_test")
-    app.config["SECRETCACHE_CACHE"] = house.cache
+    app.config["SECRETCACHE_CACHE"] = rotations.cache
     Secrets(app)
-    assert app.extensions["secretcache"].cache is house.cache
+    assert app.extensions["secretcache"].cache is rotations.cache
 
 
 @pytest.mark.parametrize(
@@ -171,30 +177,31 @@ def test_unsound_config_is_refused_by_name(config: dict[str, Any], message: str)
 
 
 def test_nothing_is_asked_before_the_first_request(app: flask.Flask, rotations: Rotations) -> None:
-    assert rotations.house.regions.calls == []
+    assert not rotations.manager.calls
     assert app.test_client().get("/set/ada").text == "ok"
     assert app.config["SECRET_KEY"] == "key-v1"
-    calls = len(rotations.house.regions.calls)
+    calls = len(rotations.manager.calls)
     app.test_client().get("/get")
-    assert len(rotations.house.regions.calls) == calls
+    assert len(rotations.manager.calls) == calls
 
 
 def test_sessions_survive_a_rotation(app: flask.Flask, rotations: Rotations) -> None:
     client = app.test_client()
     client.get("/set/ada")
-    rotations.move("v2", "v1")
+    rotations.move("v2")
     assert client.get("/get").text == "ada"
-    rotations.house.runtime.advance(TTL)
+    rotations.manager.clock.advance(TTL)
     assert client.get("/get").text == "ada"
     assert keys(app) == ("key-v2", ["key-v1"])
 
 
-def test_what_is_signed_by_a_process_that_has_noticed_is_accepted_by_one_that_has_not(rotations: Rotations) -> None:
-    late = Rotations(House(ttl=TTL))
-    first, second = make_app(rotations.house.cache), make_app(late.house.cache)
+def test_what_is_signed_by_a_process_that_has_noticed_is_accepted_by_one_that_has_not(
+    rotations: Rotations, late: Rotations
+) -> None:
+    first, second = make_app(rotations.cache), make_app(late.cache)
     for app in (first, second):
         keys(app)
-    rotations.move("v2", "v1")  # noticed by the first alone
+    rotations.move("v2")  # noticed by the first alone
     client = first.test_client()
     client.get("/set/ada")
     cookie = client.get_cookie("session")
@@ -205,14 +212,13 @@ def test_what_is_signed_by_a_process_that_has_noticed_is_accepted_by_one_that_ha
     assert keys(first) == ("key-v1", ["key-v2"])
 
 
-def test_and_the_other_way_round_once_the_first_signs_with_the_new_key(rotations: Rotations) -> None:
-    late = Rotations(House(ttl=TTL))
-    first, second = make_app(rotations.house.cache), make_app(late.house.cache)
+def test_and_the_other_way_round_once_the_first_signs_with_the_new_key(rotations: Rotations, late: Rotations) -> None:
+    first, second = make_app(rotations.cache), make_app(late.cache)
     keys(first), keys(second)
-    rotations.move("v2", "v1")
+    rotations.move("v2")
     keys(first)
-    rotations.house.runtime.advance(TTL)
-    late.move("v2", "v1")  # at the latest
+    rotations.manager.clock.advance(TTL)
+    late.move("v2")  # at the latest
     assert keys(first) == ("key-v2", ["key-v1"])
     assert keys(second) == ("key-v1", ["key-v2"])
 
@@ -220,39 +226,39 @@ def test_and_the_other_way_round_once_the_first_signs_with_the_new_key(rotations
 def test_two_rotations_in_a_row_lose_no_session(app: flask.Flask, rotations: Rotations) -> None:
     client = app.test_client()
     client.get("/set/ada")
-    rotations.move("v2", "v1")
+    rotations.move("v2")
     keys(app)
-    rotations.move("v3", "v2")
+    rotations.move("v3")
     assert keys(app) == ("key-v1", ["key-v3", "key-v2"])
-    rotations.house.runtime.advance(TTL)
+    rotations.manager.clock.advance(TTL)
     assert keys(app) == ("key-v3", ["key-v1", "key-v2"])
     assert client.get("/get").text == "ada"
 
 
 def test_the_keys_that_the_config_had_are_kept(app: flask.Flask, rotations: Rotations) -> None:
     app.config["SECRET_KEY_FALLBACKS"] = ["from before"]
-    rotations.show("v2", "v1")
+    rotations.show("v2")
     assert keys(app) == ("key-v2", ["key-v1", "from before"])
-    rotations.move("v3", "v2")
+    rotations.move("v3")
     assert keys(app) == ("key-v2", ["key-v3", "from before"])
 
 
 def test_a_rotation_reaches_a_config_that_nobody_pushes_a_context_for(rotations: Rotations) -> None:
     app = flask.Flask("of_a_test")
-    Secrets(app, cache=rotations.house.cache).follow("MAIL_PASSWORD", "prod/flask", key="secret_key")
+    Secrets(app, cache=rotations.cache).follow("MAIL_PASSWORD", "prod/flask", key="secret_key")
     with app.app_context():
         assert app.config["MAIL_PASSWORD"] == "key-v1"
-    rotations.move("v2", "v1")
+    rotations.move("v2")
     assert app.config["MAIL_PASSWORD"] == "key-v2"  # by the hook
     assert "MAIL_PASSWORD_FALLBACKS" not in app.config
 
 
 def test_the_whole_text_without_a_key(rotations: Rotations) -> None:
     app = flask.Flask("of_a_test")
-    secrets = Secrets(cache=rotations.house.cache)
+    secrets = Secrets(cache=rotations.cache)
     secrets.init_app(app)
     secrets.follow("TOKEN", "prod/flask", fallbacks="OLD_TOKENS")
-    rotations.show("v2", "v1")
+    rotations.show("v2")
     state: AppSecrets = app.extensions["secretcache"]
     state.refresh_config()
     assert app.config["TOKEN"] == '{"secret_key": "key-v2"}'
@@ -260,22 +266,20 @@ def test_the_whole_text_without_a_key(rotations: Rotations) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "region_fault", "expected"),
-    [("secret_key", Fault.MISSING, SecretNotFoundError), ("nothing", None, SecretFormatError)],
+    ("key", "there", "expected"), [("secret_key", False, SecretNotFoundError), ("nothing", True, SecretFormatError)]
 )
 def test_a_value_that_cannot_be_had_fails_the_request_and_says_why(
     key: str,
-    region_fault: Fault | None,
+    there: bool,  # noqa: FBT001
     expected: type[Exception],
     rotations: Rotations,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = flask.Flask("of_a_test")
-    Secrets(app, cache=rotations.house.cache).follow("SECRET_KEY", "prod/flask", key=key)
+    Secrets(app, cache=rotations.cache).follow("SECRET_KEY", "prod/flask", key=key)
     app.get("/")(lambda: "ok")
-    if region_fault:
-        for region in REGIONS:
-            rotations.house.fails(region, region_fault, "ResourceNotFoundException")
+    if not there:
+        rotations.manager.delete("prod/flask", forever=True)
     with caplog.at_level(logging.WARNING, "secretcache"):
         assert app.test_client().get("/").status_code == 500
     assert "prod/flask" in caplog.text
@@ -287,16 +291,9 @@ def test_a_value_that_cannot_be_had_fails_the_request_and_says_why(
 
 def test_a_previous_version_without_the_key_is_left_out(rotations: Rotations) -> None:
     app = flask.Flask("of_a_test")
-    Secrets(app, cache=rotations.house.cache).follow("SECRET_KEY", "prod/flask", key="secret_key")
-    rotations.show("v2", "v1")
-    both = rotations.house.regions.replies[OSAKA]
-
-    def reply(call: Call) -> Any:
-        if call.query.stage == "AWSPREVIOUS":
-            return answer(call.region, "no JSON", "prod/flask", VersionId="v1", VersionStages=["AWSPREVIOUS"])
-        return both(call)
-
-    rotations.house.regions.replies = dict.fromkeys(REGIONS, reply)
+    Secrets(app, cache=rotations.cache).follow("SECRET_KEY", "prod/flask", key="secret_key")
+    rotations.manager.put("prod/flask", "no JSON")
+    rotations.show("v2")
     assert keys(app) == ("key-v2", [])
 
 

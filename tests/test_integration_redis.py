@@ -17,8 +17,9 @@ from rotation_load import WHOLE, Load, Rotating
 from secretcache import ConfigurationError, SecretCache
 from secretcache._demo.private import HOST
 from secretcache.integrations.redis import async_client, async_connection_class, client, connection_class
+from secretcache.testing import FakeSecretsManager
 from servers import Redis
-from support import REGIONS, House, InThread
+from support import InThread
 
 SIZE = 3
 QUICK = {"timeout": 1.0, "max_refusals": 3}
@@ -240,11 +241,11 @@ def test_an_async_refusal_is_not_repeated_either(redis_server: Redis) -> None:
 # As whom, and where to
 
 
-def test_without_a_username_it_is_the_default_user(redis_server: Redis) -> None:
-    house = House()
-    for region in REGIONS:
-        house.says(region, f'{{"password": "{redis_server._password}"}}')
-    with client("prod/redis", cache=house.cache, host=HOST, port=redis_server.port, decode_responses=True) as ours:
+def test_without_a_username_it_is_the_default_user(
+    redis_server: Redis, fake_secrets_manager: FakeSecretsManager, secret_cache: SecretCache
+) -> None:
+    fake_secrets_manager.put("prod/redis", {"password": redis_server._password})
+    with client("prod/redis", cache=secret_cache, host=HOST, port=redis_server.port, decode_responses=True) as ours:
         assert ours.execute_command("ACL WHOAMI") == "default"
 
 
@@ -263,7 +264,6 @@ def test_with_resp3_it_logs_in_by_hello(redis_server: Redis) -> None:
 
 @pytest.mark.parametrize("name", ["username", "password", "credential_provider"])
 @pytest.mark.parametrize("make", [client, async_client])
-def test_the_account_is_the_secrets_alone(make: Any, name: str) -> None:
-    cache: SecretCache = House().cache
+def test_the_account_is_the_secrets_alone(make: Any, name: str, secret_cache: SecretCache) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} must not be given"):
-        make("prod/redis", cache=cache, **{name: "mine"})
+        make("prod/redis", cache=secret_cache, **{name: "mine"})

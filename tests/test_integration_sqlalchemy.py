@@ -24,12 +24,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from rotation_load import HALF_FAILED, PATIENCE, WHOLE, Load, Rotating
-from secretcache import ConfigurationError, SecretFormatError, set_default_cache
+from secretcache import ConfigurationError, SecretCache, SecretFormatError, set_default_cache
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
 from secretcache.integrations.sqlalchemy import attach
 from servers import MariaDB, need
-from support import OSAKA, House
+from support import OSAKA
 
 POSTGRES, MARIADB = "postgres", "mariadb"
 KEPT = 3  # connections a pool keeps
@@ -471,12 +471,11 @@ def test_unsound_settings_are_refused_by_name(url: str, options: dict[str, Any],
         create_engine(f"postgresql+psycopg://?plugin=secretcache&{url}", **options)
 
 
-def test_a_driver_that_is_not_known_needs_is_auth_error() -> None:
-    house = House()
+def test_a_driver_that_is_not_known_needs_is_auth_error(secret_cache: SecretCache) -> None:
     engine = create_engine("sqlite://")
     with pytest.raises(ConfigurationError, match="'pysqlite' is not known: pass is_auth_error"):
-        attach(engine, house.cache, "prod/db")
-    attach(engine, house.cache, "prod/db", is_auth_error=lambda _: False)
+        attach(engine, secret_cache, "prod/db")
+    attach(engine, secret_cache, "prod/db", is_auth_error=lambda _: False)
 
 
 def test_a_settings_file_gives_numbers_as_text(account: Rotating) -> None:
