@@ -93,6 +93,14 @@ def test_an_unsound_variable_is_named(desk: Desk, variables: dict[str, str], tol
     assert told in ended.err
 
 
+def test_where_no_region_is_given_the_option_is_named(desk: Desk) -> None:
+    desk.unset("SECRETCACHE_REGIONS", "AWS_DEFAULT_REGION")
+    desk.set(AWS_CONFIG_FILE="/dev/null")
+    ended = desk.run("config")
+    assert ended.code == 2
+    assert "none given: pass --regions, or set SECRETCACHE_REGIONS" in ended.err
+
+
 def test_a_list_of_variables_names_them_as_they_are_where_an_option_was_given(desk: Desk) -> None:
     desk.set(SECRETCACHE_TLL="5")
     ended = desk.run("config", "--regions", "ap-northeast-3")

@@ -217,3 +217,29 @@ def test_a_region_goes_on_from_a_version_that_was_in_doubt() -> None:
     house.regions.hold()
     house.says(OSAKA, "v3")
     assert house.cache.refresh("prod/db").string == "v3"
+
+
+@pytest.mark.usefixtures("close_houses")
+def test_what_was_asked_for_before_a_last_resort_was_taken_does_not_take_its_place() -> None:
+    """Invariants 5 and 15: v4 is taken for want of better; Osaka shows it too, then v3 in a request from before."""
+    house = House([TOKYO, OSAKA], refresh="on_access", _policy=NOTHING_REMEMBERED)
+    house.fails(TOKYO)
+    house.says(OSAKA, "v3")
+    house.cache.get("prod/db")
+    house.cache.invalidate("prod/db")
+    house.says(TOKYO, "v4")
+    house.regions.hold(OSAKA)
+    first = InThread(lambda: house.cache.get("prod/db"))
+    gates = [house.regions.gate()]
+    house.fails(TOKYO)
+    others = []
+    for number in (1, 2):
+        others.append(InThread(lambda: house.cache.refresh("prod/db")))
+        gates.append(house.regions.gate(number))
+    gates[0].answer(failure())
+    assert first.result().string == "v4"
+    gates[1].answer(answer(OSAKA, "v4"))
+    assert others[0].result().string == "v4"
+    gates[2].answer(answer(OSAKA, "v3"))
+    others[1].result()
+    assert house.cache.get("prod/db").string == "v4"

@@ -85,7 +85,7 @@ def settings_of(environ: Mapping[str, str]) -> dict[str, Any]:
         # Only what the text is about: a list of all variables names them as they are.
         if environ.get(variable) != os.environ.get(variable) and told.startswith(variable):
             told = f"--{name.lower().replace('_', '-')}{told.removeprefix(variable)}"
-    raise ConfigurationError(told)
+    raise ConfigurationError(told.replace('pass SecretCache(["ap-northeast-3", ...])', "pass --regions"))
 
 
 def new_cache(environ: Mapping[str, str], **more: Any) -> SecretCache:
