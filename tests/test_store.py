@@ -146,6 +146,14 @@ def test_a_floor_is_only_raised() -> None:
     assert held.floor(by_name("a", stage="AWSPREVIOUS")) == 7
 
 
+def test_what_goes_lowers_no_floor() -> None:
+    held = store()
+    entry = put(held, "a", 3)
+    held.forget(SecretId("b"), 50)
+    held.drop(entry, 4)
+    assert held.put(by_name("unknown"), secret("unknown"), 50, 0.0) is None
+
+
 def test_of_a_secret_that_is_held_each_version_has_a_floor_of_its_own() -> None:
     held = store()
     put(held, "a", 1)
@@ -320,6 +328,7 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     assert (remembered.current, remembered.superseded) == ("v2", ("v1",))
     assert mine.serve_until == entry.refresh_at < entry.serve_until, "nobody refreshes ahead in the child yet"
     assert child.find(by_name("b")) is None
+    assert set(child._lineages) == {arn(OSAKA, "b")}, "what is held has its own"
     assert child.floor(by_name("nobody")) == 4
     put(child, "a", 5, version="v3")
     assert entry.secret.version_id == "v2"

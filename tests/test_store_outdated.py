@@ -310,3 +310,149 @@ def test_an_answer_that_is_late_and_of_another_version_is_no_answer_where_it_may
     held.outdated = False
     assert held.put(by_name(), secret("a", "v2"), 7, 6.0) is None
     assert not outdated(held), "it is the current one, whenever it was asked for"
+
+
+# What an answer tells that may not be held.
+
+
+def remembered(held: Store) -> Lineage:
+    """What is known of versions of a secret that is not held."""
+    assert held.find(by_name()) is None
+    (found,) = held._lineages.values()
+    return found
+
+
+def test_a_newer_version_that_may_not_be_held_is_the_current_one_all_the_same() -> None:
+    held = dropped(primary=TOKYO)
+    held.sent = 12
+    assert held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 8, 7.0) is None
+    known = remembered(held)
+    assert (known.current, known.superseded) == ("v3", ("v1", "v2"))
+    assert (known.accepted, known.brought, known.confirmed_at) == (12, 8, 6.0)
+    assert (known.shown[TOKYO], known.beside[TOKYO], known.caught_up) == (("v3", 8), 12, {TOKYO})
+    assert [(one.version_id, before, sure) for one, before, sure in held.unheld] == [("v3", "v2", True)]
+
+
+def test_one_that_nobody_could_place_for_a_quarter_of_an_hour_supersedes_nothing() -> None:
+    held = dropped(primary=None)
+    assert held.put(by_name(), secret("a", "v3", TOKYO, at=906.0), 8, 906.0) is None
+    assert (remembered(held).current, remembered(held).superseded) == ("v3", ("v1",))
+    assert [(before, sure) for _, before, sure in held.unheld] == [("v2", False)]
+
+
+def test_the_current_version_that_may_not_be_held_is_shown_all_the_same() -> None:
+    held = dropped()
+    held.sent = 12
+    held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 8, 7.0)
+    known = remembered(held)
+    assert (known.shown[TOKYO], known.beside[TOKYO], known.caught_up) == (("v2", 8), 12, {OSAKA, TOKYO})
+    assert known.confirmed_at == 6.0
+    held.put(by_name(), secret("a", "v2", OSAKA, at=1.0), 1, 7.0)
+    assert known.shown[OSAKA] == ("v2", 2), "late"
+    assert not held.unheld
+
+
+def test_where_the_current_version_is_held_one_that_may_not_be_confirms_nothing() -> None:
+    held = moved()
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=9.0), 8, 9.0, barred=True) is None
+    assert TOKYO not in lineage(held).shown
+    assert lineage(held).confirmed_at == 5.0
+
+
+@pytest.mark.parametrize(("held", "before"), [(moved(TOKYO), ("v1", "v2")), (store(primary=TOKYO), ("v1",))])
+def test_what_was_known_of_a_value_that_goes_stays_known(held: Store, before: tuple[str, ...]) -> None:
+    if held.find(by_name()) is None:
+        put(held, "a", 1)
+    assert held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 3, 7.0, barred=True) is None
+    assert (remembered(held).current, remembered(held).superseded) == ("v3", before)
+
+
+def test_where_only_another_version_is_held_a_newer_one_that_may_not_be_is_remembered() -> None:
+    held = moved()
+    held.put(by_name(stage=None, version_id="v1"), secret("a", "v1"), 3, 0.0)
+    entry = held.find(by_name())
+    assert entry is not None
+    held.drop(entry, 9)
+    assert held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 8, 7.0) is None
+    assert lineage(held).current == "v3"
+    assert held.find(by_name(stage=None, version_id="v1")) is not None
+
+
+def test_each_answer_tells_what_had_been_sent_when_it_came() -> None:
+    held = forgotten()
+    held.sent = 5
+    held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 3, 7.0)
+    assert (lineage(held).beside[TOKYO], lineage(held).confirmed_at) == (5, 6.0)
+    held.sent = 8
+    held.put(by_name(), secret("a", "v2", OSAKA, at=7.0), 7, 7.0)
+    assert (lineage(held).beside[OSAKA], lineage(held).confirmed_at) == (8, 7.0)
+
+
+def test_who_showed_the_version_before_a_second_one_was_seen_is_known() -> None:
+    held = store(primary=TOKYO)
+    put(held, "a", 1)
+    put(held, "a", 2, version="v2", region=TOKYO)
+    assert lineage(held).shown == {OSAKA: ("v1", 1), TOKYO: ("v2", 2)}
+    assert lineage(held).caught_up == {TOKYO}
+
+
+# Pairs.
+
+
+def paired(held: Store) -> bool:
+    """Whether AWSPREVIOUS, as it is held, fits AWSCURRENT, as it is held."""
+    entry, previous = held.find(by_name()), held.find(by_name(stage="AWSPREVIOUS"))
+    assert entry is not None
+    return held.is_paired(entry, previous.secret if previous is not None else None)
+
+
+def previous_of(held: Store, version: str, ticket: int, region: str = OSAKA) -> None:
+    held.put(by_name(stage="AWSPREVIOUS"), secret("a", version, region, at=float(ticket)), ticket, float(ticket))
+
+
+def test_a_previous_version_fits_that_was_asked_for_since_where_the_current_one_was_first_shown() -> None:
+    held = store()
+    put(held, "a", 3, version="v2")
+    assert paired(held), "there is none, as far as is known"
+    previous_of(held, "v1", 2)
+    assert not paired(held), "asked for before"
+    previous_of(held, "v1", 4, TOKYO)
+    assert not paired(held), "of another region"
+    previous_of(held, "v1", 5)
+    assert paired(held)
+    previous_of(held, "v2", 6)
+    assert not paired(held), "it is the same version"
+    put(held, "a", 7, version="v3", region=OSAKA)
+    assert not paired(held), "a rotation came between"
+
+
+def test_a_request_that_was_under_way_when_the_current_version_came_says_nothing_of_what_was_before_it() -> None:
+    held = store()
+    held.sent = 4
+    put(held, "a", 3, version="v2")
+    previous_of(held, "v1", 4)
+    assert not paired(held)
+    previous_of(held, "v1", 5)
+    assert paired(held)
+
+
+def test_after_a_rotation_that_there_is_no_previous_version_is_looked_at_again() -> None:
+    held = moved()
+    assert not paired(held)
+    entry = held.find(by_name())
+    assert entry is not None
+    entry.paired = ""
+    assert paired(held), "it was"
+    previous_of(held, "v1", 9)
+    assert not paired(held)
+    entry.paired = "v1"
+    assert paired(held)
+    assert not held.is_paired(entry, secret("a", "v0"))
+
+
+def test_of_a_previous_version_that_is_not_held_nothing_is_known() -> None:
+    held = store()
+    entry = put(held, "a", 3, version="v2")
+    assert not held.is_paired(entry, secret("a", "v1"))
+    previous_of(held, "v1", 5)
+    assert not held.is_paired(entry, secret("a", "v1")), "another answer than the one held"

@@ -454,7 +454,7 @@ class Store:
             lineage = self._lineages[self._text(self._full(entry))] = record.lineage or self._new_lineage(entry)
             lineage.doubted = None  # it holds a value
         # Whatever made it go: an answer asked for before it must not take its place. Other versions' may, of their own.
-        floor = max(self._own_floor(record, entry.which), entry.ticket, floor)
+        floor = max(entry.ticket, floor)
         record.entries = tuple(one for one in record.entries if one is not entry)
         floors = self._floors.setdefault(record, {}) if record.entries else self._floors.pop(record, {})
         floors[entry.which] = floor
