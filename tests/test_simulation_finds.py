@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from secretcache import CredentialsError, Event, SecretAccessDeniedError, SecretUnavailableError
+from secretcache._flight import Waiter
 from secretcache._ids import Query, SecretId
 from secretcache._lineage import Judgement, Lineage
 from secretcache._regions.board import Board
@@ -243,3 +244,30 @@ def test_what_was_asked_for_before_a_last_resort_was_taken_does_not_take_its_pla
     gates[2].answer(answer(OSAKA, "v3"))
     others[1].result()
     assert house.cache.get("prod/db").string == "v4"
+
+
+@pytest.mark.parametrize(("seconds", "given"), [(6.9, True), (7.0, False)])
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.usefixtures("close_houses")
+def test_an_answer_is_not_given_to_who_wakes_long_after_it_in_a_process_that_stood_still(
+    seconds: float,
+    given: bool,  # noqa: FBT001
+    held: bool,  # noqa: FBT001
+) -> None:
+    """Invariant 6: 6 s for the flight, one more for a process that is only slow."""
+    house = House([OSAKA], ttl=2.0, max_stale=0.0, timeout=6.0, refresh="on_access")
+    engine = house.cache._engine
+    house.regions.hold(OSAKA)
+    waiter = engine.begin(None, DB, 6.0, lambda: None)
+    assert isinstance(waiter, Waiter)
+    gate = house.regions.gate()
+    if not held:
+        house.cache.invalidate("prod/db")
+    gate.answer(answer(OSAKA, "v1"))
+    house.until(lambda: waiter.flight.over)
+    house.runtime.advance(seconds)
+    if given:
+        assert engine.conclude(waiter).string == "v1"
+    else:
+        with pytest.raises(SecretUnavailableError):
+            engine.conclude(waiter)

@@ -45,6 +45,8 @@ _REFRESHES = 2
 _OVER = float("-inf")
 """The end of a refusal that is forgotten: only what was asked for before it is still refused."""
 _NOTHING = Query(SecretId(""))
+_STOOD_STILL = 1.0
+"""Seconds after a flight's end at which its readers have gone on, but in a process that was suspended."""
 _PAUSE = 0.05
 """Seconds at least between two looks of the background thread, however many secrets fall due."""
 
@@ -173,16 +175,17 @@ class Engine:
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
             arrived = entry is not None and flight.secret is not None and entry.ticket >= flight.ticket
+            brought = entry.secret if entry is not None and arrived else flight.secret
+            too_old = brought is not None and self._is_too_old(flight, brought, now)
             not_its_turn = waiter.patient and not flight.over and not flight.sent
             stands_in = flight.secret is None and (not waiter.forced or not_its_turn)
-            if entry is not None and (arrived or (stands_in and now < entry.dead_at)):
+            if entry is not None and ((arrived and not too_old) or (stands_in and now < entry.dead_at)):
                 if (
                     not flight.over and now >= flight.route.begun_at + self._policy.hedge_after
                 ):  # nobody else need wait so long
                     self._freshness.lend(entry, flight.route.deadline)
                 serve = self._fresh if arrived else self._stand_in
                 return serve(waiter.key, entry, now)
-            too_old = flight.secret is not None and self._is_too_old(flight, flight.secret, now)
             if flight.secret is not None and is_of(waiter.query, flight.secret) and not too_old:
                 self._reads["fresh"] += 1  # not held, or evicted since
                 return flight.secret
@@ -192,9 +195,15 @@ class Engine:
         raise self.error(waiter.query, flight)
 
     def _is_too_old(self, flight: Flight, secret: Secret, now: float) -> bool:
-        """Whether what a flight fell back on, held since before it began, may not be served any more by now."""
+        """Whether what a flight brought may not be served any more by now.
+
+        What it asked for itself may be, however short `ttl` is: unless the process stood still for longer than the
+        flight could last. What it fell back on was held before it began.
+        """
         held_before = secret.requested_at < flight.route.begun_at
-        return held_before and now >= secret.requested_at + self._settings.ttl + self._settings.max_stale
+        stood_still = now >= flight.route.deadline + _STOOD_STILL
+        too_old = now >= secret.requested_at + self._settings.ttl + self._settings.max_stale
+        return too_old and (held_before or stood_still)
 
     def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""

@@ -266,7 +266,8 @@ class World:
         house.hooks_running -= 1
         if held is not None:
             held.in_user_code -= 1
-            held.deadline = max(held.deadline, self.machine.time)
+            # A pair's reader goes on to further reads, each with its own time.
+            held.deadline = max(held.deadline, self.machine.time + (60.0 if held.what == "pair" else 0.0))
         for task, call in self.calls.items():
             if self.houses[task.process] is house and call.what.startswith(("a", "connect async")):
                 call.deadline = max(call.deadline, self.machine.time)
