@@ -35,7 +35,7 @@ _NORMAL = (
     (r"\b\d+ ms", "N ms"),
     (r"\b0\.\d+(?=\s*$)", "0.N"),
     (r"\b[56]\d s\b", "60 s"),
-    (r"after \d+\.\d+ s", "after N s"),
+    (r"\(\d+\.\d+ s\)", "(N s)"),
 )
 
 
