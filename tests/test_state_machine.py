@@ -640,7 +640,7 @@ class EngineMachine(RuleBasedStateMachine):
                 late = flight.secret is not None and self._stood_still_since(flight, flight.secret)
                 assert flight.secret is None or gone or late, "8: a waiter whose flight got an answer gets a value"
                 assert not stands_in, "an older value stands in"
-                fits = isinstance(error, SecretNotFoundError if gone and not late else self._errors(flight))
+                fits = isinstance(error, SecretNotFoundError if gone else self._errors(flight))
                 assert fits, "the error is the verdict's"
                 self.reached["failed"] += 1
                 assert set(self.in_air) <= open_before, "one failure is no convoy: it starts no further flight"
