@@ -173,9 +173,9 @@ class SecretCache:
         """The secret, from memory while it is younger than `ttl`, else from the first region that can answer.
 
         Readers of one secret share one request. Where no value is held that may be served they all wait for it, each at
-        most until its own deadline. Else nobody waits for longer than 0.5 s (semantics.md's hedge delay): the
-        background asks ahead of `ttl`, and while no region answers the old value is returned, up to `ttl + max_stale`
-        seconds old; its `is_stale` says so.
+        most until its own deadline. Else the background asks ahead of `ttl` and nobody waits; past `ttl` one reader
+        waits for the answer, and the others for 0.5 s at most (the hedge delay). While no region answers the old value
+        is returned, up to `ttl + max_stale` seconds old; its `is_stale` says so.
 
         Args:
             secret_id: the secret's name, or its partial or full ARN in any listed region.

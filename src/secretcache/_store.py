@@ -295,7 +295,7 @@ class Store:
         self._lineages.update({text: lineage.copy() for text, lineage in parent._lineages.items()})
         for one in parent.entries():
             if one not in entries and one.is_current:
-                self._lineages[self._text(self._full(one))] = (one.record.lineage or self._new_lineage(one)).copy()
+                self._lineages[self._text(self._full(one))] = self._lineage_held(one).copy()
 
     def _adopt(self, entry: Entry, records: dict[Record, Record]) -> Entry:
         record = records.setdefault(entry.record, _copy(entry.record))
@@ -430,6 +430,9 @@ class Store:
             lineage.lags += 1
             lineage.doubted = (secret, ticket) if judgement is Judgement.DOUBTED else None
 
+    def _lineage_held(self, entry: Entry) -> Lineage:
+        return entry.record.lineage or self._new_lineage(entry)
+
     def _new_lineage(self, entry: Entry) -> Lineage:
         return self._lineage(entry.secret, entry.since, entry.ticket)
 
@@ -451,7 +454,7 @@ class Store:
         self._entries.pop(entry, None)
         record = entry.record
         if entry.is_current:
-            lineage = self._lineages[self._text(self._full(entry))] = record.lineage or self._new_lineage(entry)
+            lineage = self._lineages[self._text(self._full(entry))] = self._lineage_held(entry)
             lineage.doubted = None  # it holds a value
         # Whatever made it go: an answer asked for before it must not take its place. Other versions' may, of their own.
         floor = max(entry.ticket, floor)
