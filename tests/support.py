@@ -359,7 +359,7 @@ class House:
 
 def _asked_name(call: Call) -> str:
     asked = call.query.secret
-    return asked.without_suffix().name if asked.is_arn else asked.name
+    return asked.bare_name if asked.is_arn else asked.name
 
 
 class InThread:

@@ -114,6 +114,32 @@ def test_the_answer_to_a_cancelled_read_is_kept(run: Run) -> None:
     house.until(lambda: house.cache.stats().entries == 1)
 
 
+@pytest.mark.parametrize("collected", [False, True])
+def test_an_attempt_whose_only_reader_was_cancelled_is_judged_at_its_cap(run: Run, *, collected: bool) -> None:
+    house = House(regions=[OSAKA], refresh="background")
+    house.cache.get("prod/db")
+    house.pass_time(1.0)  # the background has looked, and means to look again in minutes
+    house.regions.hold(OSAKA)
+
+    async def main() -> None:
+        reading = house.cache.arefresh("prod/db")
+        if collected:
+            reading.send(None)
+            await in_thread(house.regions.gate)
+            reading.close()
+            return
+        only = asyncio.ensure_future(reading)
+        await in_thread(house.regions.gate)
+        only.cancel()
+        await asyncio.gather(only, return_exceptions=True)
+
+    run(main())
+    house.rest()
+    house.runtime.advance(2.5)
+    house.rest()
+    assert house.cache.stats().regions[OSAKA].stuck_attempts == 1
+
+
 def test_a_loop_that_was_closed_meanwhile_harms_nobody(run: Run) -> None:
     house = House(regions=[OSAKA])
     house.regions.hold(OSAKA)

@@ -55,7 +55,7 @@ class Flapping:
 
 
 def _well(call: Call) -> Reply:
-    return answer(call.region, "v1", call.query.secret.without_suffix().name)
+    return answer(call.region, "v1", call.query.secret.bare_name)
 
 
 class Clock:

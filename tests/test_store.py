@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretcache import Secret
+from secretcache import Secret, _tombstones
 from secretcache._freshness import Freshness, Negative, Retry
 from secretcache._ids import Query, SecretId, parse_secret_id
 from secretcache._lineage import Judgement
@@ -14,6 +14,8 @@ from secretcache._store import Entry, Store
 from secretcache._transport import Fault
 from store_ground import MAX_STALE, TAKEOVER, TTL, by_arn, by_name, freshness, names, put, secret, store
 from support import OSAKA, REGIONS, TOKYO, arn
+
+IDS = ("a", arn(TOKYO, "a"), arn(TOKYO, "a", ""))
 
 # Which goes when it is full.
 
@@ -101,25 +103,115 @@ def test_a_secret_made_again_takes_the_name_and_the_old_one_is_gone() -> None:
 def test_an_answer_of_before_the_secret_was_made_again_is_not_held() -> None:
     held = store()
     new = put(held, "a", 5, suffix="ZzZzZz")
-    assert held.put(by_name(), secret(), 4, 0.0) is None
-    assert held.find(by_name()) is new
+    assert held.put(by_name(), secret(), 4, 0.0) is new
+    assert held.put(by_arn(arn(OSAKA, "a")), secret(), 4, 0.0) is None
+    assert (held.find(by_name()), new.secret.arn) == (new, arn(OSAKA, "a", "ZzZzZz"))
+
+
+def test_a_name_that_a_later_answer_has_told_to_be_another_secrets_leads_to_nothing_older() -> None:
+    held = store()
+    put(held, "a", 1)
+    of_the_one_before = by_name(stage=None, version_id="v1")
+    held.put(of_the_one_before, secret(), 4, 0.0)
+    assert held.put(by_name(), secret("a", "v2", suffix="ZzZzZz"), 3, 0.0) is None
+    assert held.find(by_name()) is None, "who waited for it has read the other one"
+    assert held.find(of_the_one_before) is not None
 
 
 # What may be held.
 
 
-def test_what_was_dropped_is_not_brought_back_by_a_request_sent_before() -> None:
+def test_what_was_refused_is_not_brought_back_by_a_request_sent_before() -> None:
     held = store()
     entry = put(held, "a", 1)
     held.keep_hot("a", entry)
     held.keep_hot(("a", "AWSCURRENT", None), entry)
-    held.drop(entry, 7)
+    held.refuse(by_name(), 7)
     assert not held.hot
     assert len(held) == 0
     assert held.floor(by_name()) == 7
     assert held.put(by_name(), secret(), 7, 0.0) is None
-    assert held.put(by_name("unknown"), secret("unknown"), 7, 0.0) is None, "perhaps the same secret under another id"
+    assert held.put(by_name("another"), secret("another"), 7, 0.0) is not None
     assert held.put(by_name(), secret(), 8, 0.0) is not None
+
+
+@pytest.mark.parametrize("asked", IDS)
+@pytest.mark.parametrize("refused", IDS)
+def test_a_refusal_counts_under_every_id_of_its_secret(refused: str, asked: str) -> None:
+    held = store()
+    held.refuse(by_arn(refused), 7)
+    assert held.put(by_arn(asked), secret(), 7, 0.0) is None
+    assert held.put(by_arn(asked), secret(), 8, 0.0) is not None
+
+
+@pytest.mark.parametrize("refused", IDS)
+def test_a_value_goes_with_a_refusal_of_any_id_known_to_be_its_own(refused: str) -> None:
+    held = store()
+    put(held, "a", 1)
+    held.refuse(by_arn(refused), 7)
+    assert not held.entries()
+    assert held.put(by_name(), secret(), 7, 0.0) is None
+
+
+@pytest.mark.parametrize("forks", [False, True])
+@pytest.mark.parametrize(("ticket", "stays"), [(7, False), (8, True)])
+def test_a_name_that_was_refused_does_not_lead_to_what_was_asked_for_by_arn_before(
+    ticket: int,
+    stays: bool,  # noqa: FBT001
+    forks: bool,  # noqa: FBT001
+) -> None:
+    held = store()
+    held.put(by_arn(arn(OSAKA, "a")), secret(), 1, 0.0)
+    held.refuse(by_name(), 7)
+    assert held.find(by_arn(arn(OSAKA, "a"))) is not None, "it may be another account's"
+    held.put(by_arn(arn(OSAKA, "a")), secret(), ticket, 0.0)
+    if forks:
+        parent, held = held, store()
+        held.adopt(parent)
+    put(held, "b", 9)  # by name: that account is our own
+    assert [held.find(query) is not None for query in (by_name(), by_arn(arn(OSAKA, "a")))] == [stays, stays]
+
+
+@pytest.mark.parametrize(("asked", "stays"), [(arn(OSAKA, "a"), False), (arn(OSAKA, "a", ""), True), ("a", True)])
+def test_where_a_full_arns_current_version_is_refused_its_name_leads_there_no_more(asked: str, stays: bool) -> None:  # noqa: FBT001
+    held = store()
+    old = by_arn(asked)._replace(stage=None, version_id="v1")
+    put(held, "b", 1)
+    held.put(old, secret(), 2, 0.0)
+    held.refuse(Query(old.secret, "AWSPENDING"), 3)
+    assert held.address(SecretId("a")) == old.secret, "of the whole secret that says nothing"
+    held.refuse(Query(old.secret), 3)
+    assert (held.find(old) is not None) is stays
+    assert held.address(SecretId("a")) == (old.secret if stays else SecretId("a"))
+
+
+def test_an_answer_takes_the_place_of_what_stands_whatever_else_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tombstones, "_MOST", 1)
+    held = store()
+    entry = put(held, "a", 1)
+    for name in ("b", "c"):
+        held.refuse(by_name(name), 9)
+    assert held.put(by_name("d"), secret("d"), 9, 0.0) is None, "it may have been dropped"
+    assert put(held, "a", 5) is entry
+    assert entry.ticket == 5
+
+
+def test_where_an_arn_was_refused_that_a_name_turns_out_to_be_the_name_leads_to_nothing_older() -> None:
+    held = store()
+    put(held, "a", 1)
+    again = arn(OSAKA, "a", "ZzZzZz")
+    held.refuse(by_arn(again), 3)
+    assert held.put(by_name(), secret("a", "v2", suffix="ZzZzZz"), 2, 0.0) is None
+    assert [held.find(query) for query in (by_name(), by_arn(again))] == [None, None]
+    assert put(held, "a", 4, version="v2", suffix="ZzZzZz")
+
+
+def test_a_refusal_of_one_stage_or_version_says_nothing_of_another() -> None:
+    held = store()
+    held.refuse(by_name(stage="AWSPENDING"), 7)
+    assert put(held, "a", 7)
+    assert held.put(by_name(stage="AWSPENDING"), secret(version="v2"), 7, 0.0) is None
+    assert held.put(by_name(stage=None, version_id="v2"), secret(version="v2"), 7, 0.0) is not None
 
 
 def test_a_whole_secret_is_forgotten_with_all_its_versions() -> None:
@@ -136,38 +228,14 @@ def test_a_whole_secret_is_forgotten_with_all_its_versions() -> None:
 
 def test_a_floor_is_only_raised() -> None:
     held = store()
-    for name, ticket, floor in [("a", 1, 5), ("b", 6, 6), ("c", 7, 3)]:
-        held.drop(put(held, name, ticket), floor)
-    assert held.floor(by_name("a")) == 7, "of one that is not held everything may be known under another id"
-    entry = put(held, "a", 9)
-    held.put(by_name(stage="AWSPREVIOUS"), secret(version="v0"), 10, 0.0)
-    held.drop(entry, 8)
-    assert held.floor(by_name("a")) == 9
-    assert held.floor(by_name("a", stage="AWSPREVIOUS")) == 7
-
-
-def test_what_goes_lowers_no_floor() -> None:
-    held = store()
-    entry = put(held, "a", 3)
-    held.forget(SecretId("b"), 50)
-    held.drop(entry, 4)
-    assert held.put(by_name("unknown"), secret("unknown"), 50, 0.0) is None
-
-
-def test_of_a_secret_that_is_held_each_version_has_a_floor_of_its_own() -> None:
-    held = store()
-    put(held, "a", 1)
-    for number in range(2, 19):
-        versions = by_name(stage=None, version_id=f"v{number}")
-        entry = held.put(versions, secret(version=f"v{number}"), number, 0.0)
-        assert entry is not None
-        held.drop(entry, 100 + number)
-        assert held.floor(versions) == 100 + number
-        assert held.floor(by_name()) == (0 if number < 18 else 118), "sixteen are known singly"
-    put(held, "a", 200)
-    assert held.put(by_name(stage=None, version_id="v2"), secret(version="v2"), 118, 0.0) is None
-    held.forget(SecretId("a"), 300)
-    assert not held._floors
+    put(held, "a", 9)
+    held.refuse(by_name("a"), 8)
+    assert held.floor(by_name("a")) == 9, "that of what was held"
+    held.refuse(by_name("a"), 12)
+    held.refuse(by_name("a"), 11)
+    assert held.floor(by_name("a")) == 12
+    held.forget(SecretId("a"), 10)
+    assert [held.floor(by_name("a", stage=stage)) for stage in ("AWSCURRENT", "AWSPREVIOUS")] == [12, 10]
 
 
 def test_what_is_dead_is_buried_and_nothing_else() -> None:
@@ -329,7 +397,6 @@ def test_a_child_has_the_values_the_ids_and_the_memory_of_its_parent_and_shares_
     assert mine.serve_until == entry.refresh_at < entry.serve_until, "nobody refreshes ahead in the child yet"
     assert child.find(by_name("b")) is None
     assert set(child._lineages) == {arn(OSAKA, "b")}, "what is held has its own"
-    assert child.floor(by_name("nobody")) == 4
     put(child, "a", 5, version="v3")
     assert entry.secret.version_id == "v2"
     lineages = [one.lineage_of(SecretId("a")) for one in (parent, child)]
@@ -497,8 +564,8 @@ def test_a_refusal_is_remembered_10_seconds_doubling_to_60() -> None:
     verdict = Verdict(Fault.MISSING, ())
     remembered: Negative | None = None
     spans = []
-    for ticket in range(5):
-        remembered = Freshness.negative(remembered, verdict, ticket, 100.0)
+    for asked in range(5):
+        remembered = Freshness.negative(remembered, verdict, asked, 100.0)
         spans.append(remembered.seconds)
-        assert (remembered.until, remembered.ticket, remembered.verdict) == (100.0 + spans[-1], ticket, verdict)
+        assert (remembered.until, remembered.verdict, remembered.asked) == (100.0 + spans[-1], verdict, asked)
     assert spans == [10.0, 20.0, 40.0, 60.0, 60.0]

@@ -25,9 +25,7 @@ def moved(primary: str | None = OSAKA) -> Store:
 def dropped(primary: str | None = OSAKA) -> Store:
     """And was refused then: what was asked for up to ticket 9 is not held."""
     held = moved(primary)
-    entry = held.find(by_name())
-    assert entry is not None
-    held.drop(entry, 9)
+    held.refuse(by_name(), 9)
     assert held.lineage_of(SecretId("a")) is None, "nothing is held under that name"
     return held
 
@@ -82,6 +80,7 @@ def test_what_the_primary_shows_is_never_behind_though_another_region_was_read_b
 
 def test_another_stage_or_version_is_never_behind() -> None:
     held = dropped()
+    held.forget(SecretId("a"), 9)
     for query in (by_name(stage="AWSPREVIOUS"), by_name(stage=None, version_id="v1")):
         assert held.put(query, secret("a", "v1", TOKYO), 8, 7.0) is None
         assert not held.outdated
@@ -90,9 +89,7 @@ def test_another_stage_or_version_is_never_behind() -> None:
 def test_a_secret_whose_current_version_went_while_another_stayed_remembers_it_too() -> None:
     held = moved()
     held.put(by_name(stage=None, version_id="v1"), secret("a", "v1"), 3, 0.0)
-    entry = held.find(by_name())
-    assert entry is not None
-    held.drop(entry, 9)
+    held.refuse(by_name(), 9)
     assert lineage(held).current == "v2"
     assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 8, 7.0) is None
     assert held.outdated
@@ -100,9 +97,8 @@ def test_a_secret_whose_current_version_went_while_another_stayed_remembers_it_t
 
 def test_what_is_known_of_one_secret_says_nothing_of_another() -> None:
     held = dropped()
-    assert held.put(by_name("b"), secret("b", "v1"), 8, 7.0) is None
+    assert held.put(by_name("b"), secret("b", "v1"), 1, 7.0) is not None
     assert not held.outdated
-    assert held.put(by_name("b"), secret("b", "v1"), 10, 7.0) is not None
 
 
 @pytest.mark.parametrize(("at", "outdated"), [(DEAD + 4.9, False), (DEAD + 5.0, True)])
@@ -117,6 +113,17 @@ def test_a_late_superseded_answer_is_no_answer_once_what_is_held_may_not_be_serv
     held.outdated = True
     held.put(by_name(), secret("a", "v1"), 4, 0.0)
     assert held.outdated, "one of several was"
+
+
+@pytest.mark.parametrize(("at", "outdated"), [(DEAD + 7.9, False), (DEAD + 8.0, True)])
+def test_a_late_answer_that_may_not_be_held_is_of_use_where_a_later_one_stands(at: float, outdated: bool) -> None:  # noqa: FBT001
+    held = dropped()
+    stands = held.put(by_name(), secret("a", "v2", OSAKA, at=8.0), 10, 8.0)
+    for version, useless in [("v3", False), ("v1", outdated)]:
+        assert held.put(by_name(), secret("a", version, OSAKA, at=6.0), 1, at) is stands
+        assert held.outdated is useless
+    assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 8, 8.0) is stands
+    assert held.outdated, "it lags: the primary is asked"
 
 
 def test_a_late_answer_that_was_not_superseded_is_as_good_as_what_is_held() -> None:
@@ -169,9 +176,7 @@ def test_the_last_resort_takes_the_place_without_being_sure_and_any_other_with()
 def test_an_answer_takes_the_place_of_one_that_stands_though_another_stage_was_dropped_since() -> None:
     held = moved()
     held.put(by_name(stage="AWSPENDING"), secret("a", "v3"), 3, 0.0)
-    pending = held.find(by_name(stage="AWSPENDING"))
-    assert pending is not None
-    held.drop(pending, 9)
+    held.refuse(by_name(stage="AWSPENDING"), 9)
     entry = held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 8, 7.0)
     assert entry is not None
     assert (entry.secret.version_id, held.outdated) == ("v3", False)
@@ -198,16 +203,18 @@ def test_a_value_stands_where_an_answer_that_may_not_be_held_shows_the_same_or_a
     held.forget(SecretId("a"), 9)
     entry = put(held, "a", 10, version="v2", region=OSAKA)
     for version, outdated in [("v2", False), ("v1", True)]:
-        assert held.put(by_name(), secret("a", version, TOKYO, at=6.0), 9, 7.0) is None
+        assert held.put(by_name(), secret("a", version, TOKYO, at=6.0), 9, 7.0) is entry
         assert (held.outdated, held.find(by_name()), entry.ticket) == (outdated, entry, 10)
+        assert entry.secret.version_id == "v2"
 
 
 def test_what_was_refused_after_it_was_asked_for_is_not_held_but_whether_it_is_behind_is_known() -> None:
     held = dropped()
-    assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 10, 7.0, barred=True) is None
+    held.refuse(by_name(), 11)
+    assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 10, 7.0) is None
     assert held.outdated, "it was superseded"
     held.outdated = False
-    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 11, 7.0, barred=True) is None
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 11, 7.0) is None
     assert not held.outdated
     assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 12, 7.0) is not None
 
@@ -285,8 +292,8 @@ def test_a_secret_is_forgotten_under_every_id_though_nobody_knows_that_it_is_the
 
 def test_a_version_that_was_read_though_it_may_not_be_held_is_remembered() -> None:
     held = store(primary=OSAKA)
-    held.forget(SecretId("b"), 5)
-    assert held.put(by_name("a"), secret("a", "v2"), 5, 0.0) is None, "who forgot what is not known of every id"
+    held.forget(SecretId("a"), 5)
+    assert held.put(by_name("a"), secret("a", "v2"), 5, 0.0) is None
     assert not outdated(held)
     assert held.put(by_name("a"), secret("a", "v1", TOKYO, at=1.0), 6, 1.0) is None
     assert outdated(held), "it was v2 already"
@@ -353,27 +360,29 @@ def test_the_current_version_that_may_not_be_held_is_shown_all_the_same() -> Non
 
 
 def test_where_the_current_version_is_held_one_that_may_not_be_confirms_nothing() -> None:
-    held = moved()
-    assert held.put(by_name(), secret("a", "v2", TOKYO, at=9.0), 8, 9.0, barred=True) is None
+    held = dropped()
+    entry = held.put(by_name(), secret("a", "v2", OSAKA, at=6.0), 10, 6.0)
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=9.0), 8, 9.0) is entry
+    assert entry is not None
     assert TOKYO not in lineage(held).shown
-    assert lineage(held).confirmed_at == 5.0
+    assert lineage(held).confirmed_at == 6.0
 
 
 @pytest.mark.parametrize(("has_moved", "before"), [(True, ("v1", "v2")), (False, ("v1",))])
 def test_what_was_known_of_a_value_that_goes_stays_known(has_moved: bool, before: tuple[str, ...]) -> None:  # noqa: FBT001
     held = moved(TOKYO) if has_moved else store(primary=TOKYO)
-    if not has_moved:
-        put(held, "a", 1)
-    assert held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 3, 7.0, barred=True) is None
+    version = "v2" if has_moved else "v1"
+    put(held, "a", 1)
+    held.forget(SecretId("a"), 9)
+    put(held, "a", 10, version=version, at=5.5)
+    assert held.put(by_name(), secret("a", "v3", TOKYO, at=6.0), 9, 7.0) is None
     assert (remembered(held).current, remembered(held).superseded) == ("v3", before)
 
 
 def test_where_only_another_version_is_held_a_newer_one_that_may_not_be_is_remembered() -> None:
     held = moved()
     held.put(by_name(stage=None, version_id="v1"), secret("a", "v1"), 3, 0.0)
-    entry = held.find(by_name())
-    assert entry is not None
-    held.drop(entry, 9)
+    held.refuse(by_name(), 9)
     assert held.put(by_name(), secret("a", "v3", OSAKA, at=6.0), 8, 7.0) is None
     assert lineage(held).current == "v3"
     assert held.find(by_name(stage=None, version_id="v1")) is not None

@@ -684,6 +684,7 @@ async def _aanswer(engine: Engine, waiter: Waiter, wait: TaskWait) -> Secret:
     try:
         await wait.until_over(engine, waiter)
     except GeneratorExit:  # collected: a finalizer takes no lock, and the next reader sees to what is pending
+        engine.collected()
         raise
     except BaseException:  # cancelled: what its flight has brought is told all the same
         engine.cut_off()

@@ -42,8 +42,6 @@ __all__ = ["Engine"]
 
 _REFRESHES = 2
 """Refreshes under way at a time: half of a lane's threads are left to readers."""
-_OVER = float("-inf")
-"""The end of a refusal that is forgotten: only what was asked for before it is still refused."""
 _NOTHING = Query(SecretId(""))
 _STOOD_STILL = 1.0
 """Seconds after a flight's end at which its readers have gone on, but in a process that was suspended."""
@@ -116,7 +114,7 @@ class Engine:
                 return self._fresh(key, entry, now)
             asked = self._canonical(query)
             if forced:
-                self._forget_refusal(asked)
+                self._negatives.pop(asked, None)
                 self._loads.board.forget(asked)
             refusal = self._refusal(asked, now)
             if refusal is None:
@@ -174,7 +172,8 @@ class Engine:
             now = self._runtime.now()
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
-            arrived = entry is not None and flight.secret is not None and entry.ticket >= flight.ticket
+            known = 0 if entry is None else entry.brought if waiter.forced else entry.ticket
+            arrived = flight.secret is not None and known >= flight.ticket
             brought = entry.secret if entry is not None and arrived else flight.secret
             too_old = brought is not None and self._is_too_old(flight, brought, now)
             not_its_turn = waiter.patient and not flight.over and not flight.sent
@@ -212,9 +211,19 @@ class Engine:
             self._paused.discard(waiter.wake)
 
     def cut_off(self) -> None:
-        """A waiter that has left was cancelled or interrupted: workers call the hooks that it would have called."""
+        """A waiter that has left was cancelled or interrupted.
+
+        Workers call the hooks that it would have called, and the background looks after its flight from now on.
+        """
         with self._decide() as act:
             act.append(self.rotations.hooks.hand_over)
+            if not self.closed:
+                self._wake_background(act, nudge=True)
+
+    def collected(self) -> None:
+        """As `cut_off`, for a finalizer: takes no lock."""
+        if self._refresher is not None:
+            self._refresher.tell()
 
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
@@ -222,8 +231,7 @@ class Engine:
             self._loads.bar(secret)
             self.store.forget(secret, self._loads.ticket)
             # All of them: another id of the same secret may have been refused.
-            for query in list(self._negatives):
-                self._forget_refusal(query)
+            self._negatives.clear()
             self._loads.board.forget_all()
 
     def begin_afresh(self, query: Query, timeout: float, wake: Callable[[], None]) -> Waiter:
@@ -231,7 +239,7 @@ class Engine:
         with self._decide(for_reader=True) as act:
             now, asked = self._runtime.now(), self._canonical(query)
             self._loads.pass_time(now, act)
-            self._forget_refusal(asked)
+            self._negatives.pop(asked, None)
             flight = self.rotations.begin_afresh(asked, now, timeout)
             flight.join(wake)
             self._waits += 1
@@ -513,12 +521,6 @@ class Engine:
     def _query(self, entry: Entry) -> Query:
         return Query(self.store.asked_as(entry.record), *entry.which)
 
-    def _forget_refusal(self, query: Query) -> None:
-        """Forgets a refusal, but not that what was asked for before it does not count any more."""
-        negative = self._negatives.get(query)
-        if negative is not None:
-            self._negatives[query] = negative._replace(until=_OVER)
-
     def _refusal(self, query: Query, now: float) -> Negative | None:
         negative = self._negatives.get(query) if self._negatives else None
         return negative if negative is not None and now < negative.until else None
@@ -554,6 +556,8 @@ class Engine:
     ) -> None:
         self.store.outdated, self.store.sent = False, self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
+        for query in secrets if self._negatives else ():
+            self._disprove(query, ticket)
         released = self.rotations.released(self._loads.open, secrets)
         awaited = bool(flight and flight.awaited) or any(one.awaited for one in released)
         self.rotations.arrived(secrets, now, act, awaited=awaited)
@@ -566,7 +570,8 @@ class Engine:
         found = {query: self._answer(flight, entry, secrets[query], ticket, now) for query, entry in held.items()}
         secret = secrets.get(flight.query)
         single = len(flight.queries) == 1 and secret is not None
-        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=self.store.outdated):
+        outdated = self.store.outdated or _is_too_early(held.get(flight.query), flight, ticket)
+        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=outdated):
             flight.ticket, flight.secrets = ticket, found
         else:
             flight.route.content = True
@@ -578,29 +583,27 @@ class Engine:
         wanted = newer_than is not None and self.rotations.is_newer(newer_than, flight.query, brought)
         # What may not be served any more is no answer, beside one that was asked for later.
         gone = entry is not None and now >= entry.dead_at and entry.ticket < ticket
+        gone = gone or _is_too_early(entry, flight, ticket)
         return brought if entry is None or wanted or gone else entry.secret
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
-        entry = self.store.put(query, secret, ticket, now, barred=self._refused_since(query, ticket))
+        entry = self.store.put(query, secret, ticket, now)
         if entry is not None:
             self._tell_fresh_again(entry, now)
         return entry
 
-    def _refused_since(self, query: Query, ticket: int) -> bool:
-        """Whether every region has refused it since that request was sent."""
-        negative = self._negatives.get(query)
-        return negative is not None and ticket <= negative.ticket
+    def _disprove(self, query: Query, ticket: int) -> None:
+        """Forgets refusals that were asked for before an answer, under any id that may be the same secret's."""
+        for one, negative in list(self._negatives.items()):
+            same = one.which == query.which and one.secret.bare_name == query.secret.bare_name
+            if same and negative.asked < ticket:
+                del self._negatives[one]
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
         self.store.sent = self._loads.ticket
         for query, secret in (flight.secrets or {}).items():
-            barred = self._refused_since(query, flight.ticket)
-            if barred:
-                self._forget_refusal(query)
-            else:
-                self._negatives.pop(query, None)
             # Outdated, but all there is.
-            if flight.fallback is not None and not barred and self.store.find(query) is None:
+            if flight.fallback is not None and self.store.find(query) is None:
                 self.store.put(query, secret, flight.ticket, now, last_resort=True)
                 self.rotations.arrived({query: secret}, now, act, awaited=flight.awaited)
         single = len(flight.queries) == 1 and flight.route.purpose is not Purpose.PROBE
@@ -617,17 +620,14 @@ class Engine:
     def _failed(self, flight: Flight, verdict: Verdict, now: float) -> None:
         query = flight.query
         entry = self.store.find(query)
-        asked = min((leg.ticket for leg in verdict.legs if leg.ticket), default=self._loads.ticket)
-        before = self._negatives.get(query)
-        later = entry.ticket if entry is not None else self.store.floor(query)
-        if before is not None and before.until == _OVER:
-            later, before = max(later, before.ticket), None
-        if verdict.frozen or asked < later or (entry is None and asked == later > 0):
+        asked = verdict.asked or self._loads.ticket
+        later = entry.ticket if entry is not None else self.store.latest(query)
+        froze = verdict.frozen and not verdict.definitive  # what was refused was heard before that
+        if froze or asked < later or (entry is None and asked == later > 0):
             return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            self._negatives[query] = self._freshness.negative(before, verdict, self._loads.ticket, now)
-            if entry is not None:
-                self.store.drop(entry, self._loads.ticket)
+            self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, asked, now)
+            self.store.refuse(query, self._loads.ticket)
         elif entry is not None:
             self._freshness.postpone(entry, now, refused=verdict.refused)
             if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody
@@ -682,6 +682,11 @@ def _outcome_of(flight: Flight) -> str:
     """What a read was that ended without a value, as its region's failures are called."""
     fault = Fault.MISSING if flight.secret is not None else flight.verdict.fault if flight.verdict else Fault.REGION
     return fault.name.lower()
+
+
+def _is_too_early(entry: Entry | None, flight: Flight, ticket: int) -> bool:
+    """Whether what is held was asked for before somebody wanted a new answer: it came late, and was the newer one."""
+    return entry is not None and flight.route.purpose is Purpose.FORCED and entry.brought < ticket
 
 
 def _refresh_at(entry: Entry) -> float:

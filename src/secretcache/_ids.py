@@ -60,6 +60,11 @@ class SecretId(NamedTuple):
             return self
         return SecretId(self.name[:-_SUFFIX_LENGTH], self.account, self.partition)
 
+    @property
+    def bare_name(self) -> str:
+        """What all ids of one secret have in common; secrets of other accounts may have it too."""
+        return self.without_suffix().name
+
     def names(self, answered: SecretId) -> bool:
         """Whether an answer's full ARN is an answer to this id: the ARN itself, or the partial ARN of it."""
         return self in (answered, answered.without_suffix())

@@ -119,8 +119,8 @@ class Loads:
 
         By the bare name, whatever form of id they were begun with: one too many costs a call.
         """
-        bare = secret.without_suffix().name
-        for query in [query for query in self._joinable if query.secret.without_suffix().name == bare]:
+        bare = secret.bare_name
+        for query in [query for query in self._joinable if query.secret.bare_name == bare]:
             del self._joinable[query]
 
     @property

@@ -53,6 +53,10 @@ class Refresher:
     def nudge(self) -> None:
         """Lets it look now."""
         self.start()
+        self.tell()
+
+    def tell(self) -> None:
+        """As `nudge`, if it runs; safe in a finalizer."""
         self._mailbox.put(_LOOK)
 
     def dismiss(self) -> None:

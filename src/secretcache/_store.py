@@ -12,6 +12,7 @@ import cachetools
 
 from secretcache._ids import CURRENT, PREVIOUS, Query, SecretId, parse_secret_id
 from secretcache._lineage import Judgement, Lineage
+from secretcache._tombstones import Tombstones
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 """What a reader passed: the bare id for AWSCURRENT, else the id with stage and version."""
 _Which: TypeAlias = "tuple[str | None, str | None]"
 _NEVER = float("-inf")
-_MOST_FLOORS = 16
-"""Versions of one secret of which it is known singly up to which request answers do not count."""
 _CURRENT: _Which = (CURRENT, None)
 _PREVIOUS: _Which = (PREVIOUS, None)
 
@@ -40,8 +39,6 @@ class Record:
     address: str
     """How it is asked for: as it was first asked, so that a name made again under a new suffix is found."""
     entries: tuple[Entry, ...] = ()
-    floor: int = 0
-    """Answers to requests up to this ticket are not held: something was dropped after they were sent."""
     lineage: Lineage | None = None
     """Its versions, once a second one was seen."""
 
@@ -54,7 +51,9 @@ class Entry:
     which: _Which
     secret: Secret
     ticket: int
-    """The number of the request that brought it: later requests have higher ones, whatever the clock says."""
+    """The last request that it was placed beside: later requests have higher numbers, whatever the clock says."""
+    brought: int
+    """The number of the request that brought it: lower, where a late answer turned out to be the newer one."""
     last_read: float
     since: int = 0
     """The number of the request that first brought this version."""
@@ -133,10 +132,7 @@ class Store:
         """The primary region of secrets, where it was learned."""
         self._lineages: cachetools.LRUCache[str, Lineage] = cachetools.LRUCache(max_entries)
         """Of secrets that are not held any more: what is read next must not be older."""
-        self._floor = 0
-        """As `Record.floor`, for secrets that have no record."""
-        self._floors: dict[Record, dict[_Which, int]] = {}
-        """As `Record.floor`, for one version each: of records that hold others."""
+        self._tombstones = Tombstones()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -159,31 +155,33 @@ class Store:
         """The id under which a secret that is held is asked for."""
         return parse_secret_id(record.address, self._regions)
 
+    def _is_of_one_suffix(self, record: Record) -> bool:
+        asked = self.asked_as(record)
+        return asked != asked.without_suffix()
+
     def keep_hot(self, key: HotKey, entry: Entry) -> None:
         """Lets the next read with this key find the entry without a lock."""
         if entry in self._entries:
             self.hot[key] = entry
 
-    def put(  # noqa: PLR0913 - what an answer is made of
-        self, query: Query, secret: Secret, ticket: int, now: float, *, last_resort: bool = False, barred: bool = False
-    ) -> Entry | None:
+    def put(self, query: Query, secret: Secret, ticket: int, now: float, *, last_resort: bool = False) -> Entry | None:
         """Holds an answer, unless a later one is held already; returns the entry that stands afterwards.
 
-        None: the answer may not be held, because its secret was dropped or it was refused after the request was sent
-        (`barred`), or because it is known to be outdated and this is not the last resort.
+        None: nothing stands, and the answer may not be held, because its secret was dropped or refused after the
+        request was sent, or because it is known to be outdated and this is not the last resort.
         """
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
-        if barred or ticket <= self._floor_of(record, query.secret, query.which):
+        if self._is_dropped(record, query, secret.name, ticket):
             if query.is_current:
                 self._pass_by(record, text, query, secret, ticket, now)
-            return None
+            return self._instead(query, ticket)
         asked = text if query.secret == full else self._text(query.secret)
         texts = self._all_texts(query.secret, full, secret.name, (text, asked))
-        record = record or Record(asked, floor=self._floor)
+        record = record or Record(asked)
         if self._later_known(record, texts, ticket):
-            return None
+            return self._instead(query, ticket)
         if record.lineage is None and _entry_of(record, _CURRENT) is None:
             record.lineage = self._lineages.get(text)
         if not query.secret.is_arn:
@@ -193,6 +191,20 @@ class Store:
             return None
         self._lead(record, texts)
         return self._hold(record, query, secret, ticket, now, sure=not last_resort)
+
+    def _is_dropped(self, record: Record | None, query: Query, name: str, ticket: int) -> bool:
+        stands = self.find(query)
+        if stands is not None and stands.record is record and stands.ticket < ticket:
+            return False  # what has been dropped since it was asked for is something else
+        return ticket <= max(self.floor(query), self._tombstones.ticket(name, query.which))
+
+    def _instead(self, query: Query, ticket: int) -> Entry | None:
+        """What stands in place of an answer that may not be held: nothing older, to which readers would go back."""
+        stands = self.find(query)
+        if stands is None or stands.ticket >= ticket:
+            return stands
+        self._remove(stands)
+        return None
 
     def _all_texts(self, asked: SecretId, full: SecretId, name: str, texts: tuple[str, ...]) -> dict[str, None]:
         """All the texts under which a record is to be found, in the order of their precedence."""
@@ -225,7 +237,8 @@ class Store:
         # Late, and another version than the one read since: it may be newer, and nobody can tell.
         unplaced = judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
         if secret.version_id != lineage.current and (unplaced or secret.version_id in lineage.superseded):
-            self.outdated = True
+            if stands is None or judged is not Judgement.LATE or _is_of_no_use(lineage, secret, stands, now):
+                self.outdated = True
         elif judged in (Judgement.MOVED, Judgement.DIVERGED):
             if record is not None and stands is not None:  # it is known to be superseded
                 record.lineage = lineage
@@ -245,28 +258,38 @@ class Store:
         judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
         return judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
 
-    def drop(self, entry: Entry, ticket: int) -> None:
-        """Forgets a value. Answers to requests up to that ticket do not bring it back."""
-        self._floor = max(self._floor, ticket)
-        self._remove(entry, ticket)
+    def refuse(self, query: Query, ticket: int) -> None:
+        """Forgets a value that every region refuses. Answers to requests up to that ticket do not bring it back."""
+        self._tombstones.set(query.secret.bare_name, ticket, query.which)
+        entry, record = self.find(query), self._record(query.secret)
+        if entry is not None:
+            self._tombstones.set(entry.secret.name, ticket, query.which)
+            self._remove(entry)
+        if record is not None and query.is_current and self._is_of_one_suffix(record):
+            self._remove_all(record)  # it may have been made again: its name must not lead here
 
     def floor(self, query: Query) -> int:
         """The ticket up to which answers do not count any more."""
-        record = self._record(query.secret)
-        return self._own_floor(record, query.which) if record else self._floor
+        return self._tombstones.ticket(query.secret.bare_name, query.which)
+
+    def latest(self, query: Query) -> int:
+        """The last request that is known to tell more of it than those before, under whatever id."""
+        same = (one for one in self._entries if one.which == query.which)
+        held = (one.ticket for one in same if one.secret.name == query.secret.bare_name)
+        return max([self.floor(query), *held])
 
     def forget(self, secret: SecretId, ticket: int) -> None:
-        """Forgets a whole secret, as `drop` does one value; one that is not known yet included.
+        """Forgets a whole secret, as `refuse` does one value; one that is not known yet included.
 
         By the bare name too: under another id it may be held without anybody knowing that it is the same. One too many
         costs a call.
         """
-        self._floor, bare = ticket, secret.without_suffix().name
-        records = [record for record in (self._record(secret),) if record is not None]
-        records += [entry.record for entry in self._entries if entry.secret.name == bare]
-        for record in dict.fromkeys(records):
-            record.floor = ticket
-            self._remove_all(record)
+        bare, record = secret.bare_name, self._record(secret)
+        for entry in self.entries():
+            if entry.record is record or entry.secret.name == bare:
+                self._tombstones.set(entry.secret.name, ticket)
+                self._remove(entry)
+        self._tombstones.set(bare, ticket)
 
     def bury(self, now: float) -> None:
         """Forgets what may not be served any more."""
@@ -284,8 +307,9 @@ class Store:
 
         The parent's may be half-way through a change: an entry that was being removed is left out.
         """
-        self._own_accounts, self._floor = set(parent._own_accounts), parent._floor
+        self._own_accounts = set(parent._own_accounts)
         self._partials = parent._partials
+        self._tombstones.adopt(parent._tombstones)
         self.pins = parent.pins
         records = {record: _copy(record) for record in parent._records.values()}
         entries = {one: self._adopt(one, records) for one in parent.entries() if one.serve_until > _NEVER}
@@ -366,7 +390,8 @@ class Store:
         which = _CURRENT if query.is_current else query.which  # one for nearly all
         entry = _entry_of(record, which)
         if entry is None:
-            entry = Entry(record, which, secret, ticket, now, since=max(ticket, self.sent), since_region=secret.region)
+            since = max(ticket, self.sent)
+            entry = Entry(record, which, secret, ticket, ticket, now, since=since, since_region=secret.region)
             self._freshness.renew(entry)
             record.entries += (entry,)  # first: a record whose last entry has to go is forgotten
             self._make_room()
@@ -382,7 +407,7 @@ class Store:
     def _replace(self, entry: Entry, secret: Secret, ticket: int) -> None:
         if secret.version_id != entry.secret.version_id:
             entry.since, entry.since_region, entry.paired = max(ticket, self.sent), secret.region, None
-        entry.secret, entry.ticket = secret, max(ticket, entry.ticket)
+        entry.secret, entry.ticket, entry.brought = secret, max(ticket, entry.ticket), ticket
         self._freshness.renew(entry)
 
     def _first(self, entry: Entry, *, sure: bool) -> None:
@@ -406,16 +431,14 @@ class Store:
             primary = self.primary_of(self.asked_as(entry.record))
             judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary)
         if judgement is Judgement.LATE:
-            # Who has nothing else, since what is held may not be served any more, asks on.
-            superseded = lineage is not None and secret.version_id in lineage.superseded
-            self.outdated = self.outdated or (superseded and now >= entry.dead_at)
+            self.outdated = self.outdated or _is_of_no_use(lineage, secret, entry, now)
             return
         if judgement in (Judgement.MOVED, Judgement.DIVERGED) and lineage is not None:
             before, sure = lineage.current, judgement is Judgement.MOVED
             lineage.move(secret.version_id, ticket, self.sent, secret.requested_at, sure=sure)
             self._replace(entry, secret, ticket)
             self.accepted.append((entry, secret, before))
-        elif judgement is Judgement.SAME and ticket > entry.ticket:
+        elif judgement is Judgement.SAME and ticket > entry.brought:
             self._replace(entry, secret, ticket)
         if lineage is not None:
             lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
@@ -448,7 +471,7 @@ class Store:
             self._remove(self._entries.popitem()[1])
             self.evictions += 1
 
-    def _remove(self, entry: Entry, floor: int = 0) -> None:
+    def _remove(self, entry: Entry) -> None:
         # First the times: a forked child, or a reader without the lock, may see this half done.
         entry.serve_until = entry.dead_at = _NEVER
         self._entries.pop(entry, None)
@@ -456,21 +479,15 @@ class Store:
         if entry.is_current:
             lineage = self._lineages[self._text(self._full(entry))] = self._lineage_held(entry)
             lineage.doubted = None  # it holds a value
-        # Whatever made it go: an answer asked for before it must not take its place. Other versions' may, of their own.
-        floor = max(entry.ticket, floor)
+        # Whatever made it go: an answer asked for before it must not take its place.
+        self._tombstones.set(entry.secret.name, entry.ticket, entry.which)
         record.entries = tuple(one for one in record.entries if one is not entry)
-        floors = self._floors.setdefault(record, {}) if record.entries else self._floors.pop(record, {})
-        floors[entry.which] = floor
-        if len(floors) > _MOST_FLOORS:
-            record.floor = max(record.floor, *floors.values())
-            floors.clear()
         for text in self._texts(entry):
             for key in (text, (text, *entry.which)):
                 if self.hot.get(key) is entry:
                     del self.hot[key]
             if not record.entries and self._records.get(text) is record:
                 del self._records[text]
-                self._floor = max(self._floor, record.floor, *floors.values())
 
     def _texts(self, entry: Entry) -> Iterator[str]:
         """Every text that can lead to an entry."""
@@ -488,18 +505,14 @@ class Store:
     def _own(self, account: str) -> None:
         """Learns that an account is our own: from now on, names are ids of what is held by ARN."""
         self._own_accounts.add(account)
-        for entry in self._entries:
+        for entry in self.entries():
             held = answered_id(entry.secret.arn, entry.secret.region)
-            if held is not None and held.account == account:
+            if held is None or held.account != account:
+                continue
+            if entry.ticket > self._tombstones.ticket(entry.secret.name, entry.which):
                 self._records.setdefault(entry.secret.name, entry.record)
-
-    def _floor_of(self, record: Record | None, asked: SecretId, which: _Which) -> int:
-        # What was dropped under this id, before it was known whose id it is, counts for the record too.
-        known = record is not None and self._record(asked) is record
-        return max(self._own_floor(record, which) if record else 0, 0 if known else self._floor)
-
-    def _own_floor(self, record: Record, which: _Which) -> int:
-        return max(record.floor, self._floors.get(record, {}).get(which, 0))
+            else:  # refused by name since
+                self._remove(entry)
 
     def _later_known(self, record: Record, texts: Iterable[str], ticket: int) -> bool:
         """Whether one of these ids is known, from a later request, to be another secret by now."""
@@ -527,6 +540,11 @@ def _entry_of(record: Record, which: _Which) -> Entry | None:
         if entry.which == which:
             return entry
     return None
+
+
+def _is_of_no_use(lineage: Lineage | None, secret: Secret, stands: Entry, now: float) -> bool:
+    """Whether who waits for a late answer has nothing: it is superseded, and what stands may not be served any more."""
+    return lineage is not None and secret.version_id in lineage.superseded and now >= stands.dead_at
 
 
 def _copy(record: Record) -> Record:

@@ -258,8 +258,8 @@ def _join_what_flies(_: Any) -> Any:
     return lambda loads, query, now: loads.joinable(query, now)
 
 
-def _no_floor(real: Any) -> Any:
-    return lambda store, secret, ticket: real(store, secret, 0)
+def _no_tombstone(real: Any) -> Any:
+    return lambda store, what, _ticket: real(store, what, 0)
 
 
 def _osakas_arn(_: Any) -> Any:
@@ -356,7 +356,8 @@ PLANTS = (
     Plant(5, "a lagging replica is believed", Lineage, "judge", _believe(Judgement.LAGS, Judgement.DOUBTED)),
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
     Plant(6, "nothing is ever too old", Freshness, "renew", _never_too_old),
-    Plant(7, "what is denied stays", Store, "drop", _nothing),
+    Plant(7, "what is denied stays", Store, "refuse", _nothing),
+    Plant(7, "what is denied comes back with a late answer", Store, "refuse", _no_tombstone),
     Plant(7, "a denial is an outage", Verdict, "definitive", lambda _: property(lambda _verdict: False)),
     Plant(8, "an answer is discarded because another region failed", Engine, "ended", _failure_wins),
     Plant(9, "a breaker is moved by STS", _classify, "_elsewhere", lambda _: lambda *_args: False),
@@ -371,7 +372,7 @@ PLANTS = (
     Plant(13, "a hook is called twice for one change", Hooks, "_next", _hook_twice),
     Plant(14, "refresh joins a request that is under way", Loads, "unsent", _join_what_flies),
     Plant(15, "a late answer overwrites a newer version", Lineage, "judge", _believe(Judgement.LATE)),
-    Plant(15, "a late answer brings back what was invalidated", Store, "forget", _no_floor),
+    Plant(15, "a late answer brings back what was invalidated", Store, "forget", _no_tombstone),
     Plant(16, "every region is asked by the first one's ARN", Call, "secret_id", _osakas_arn),
     Plant(17, "a repr shows the value", Secret, "__repr__", _show_the_value),
     Plant(17, "the log tells the value of a new version", Rotations, "_event", _tell_the_value),

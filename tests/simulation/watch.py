@@ -345,11 +345,11 @@ def _put(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dropped(real: Callable[..., Any]) -> Callable[..., Any]:
-    def drop(store: Any, *args: Any) -> None:
-        world().counters["definitive drop"] += 1
-        real(store, *args)
+    def refuse(store: Any, query: Any, *args: Any) -> None:
+        world().counters["definitive drop"] += store.find(query) is not None
+        real(store, query, *args)
 
-    return drop
+    return refuse
 
 
 def _state(flight: Any) -> tuple[Any, ...]:
@@ -408,7 +408,7 @@ WRAPS: tuple[tuple[Any, str, _Wrap], ...] = (
     (_Step, "__exit__", _exited),
     (Lineage, "judge", _judged),
     (Store, "put", _put),
-    (Store, "drop", _dropped),
+    (Store, "refuse", _dropped),
     (Bulletin, "post", _posted),
 )
 

@@ -137,7 +137,16 @@ class Verdict(NamedTuple):
     @property
     def refused(self) -> bool:
         """Whether some region has said no, though not all have."""
-        return any(leg.failure is not None and leg.failure.fault in OF_THE_SECRET for leg in self.legs)
+        return bool(self._refusing)
+
+    @property
+    def asked(self) -> int:
+        """The first request that it rests on; 0 where none was sent."""
+        return min((leg.ticket for leg in self._refusing or self.legs if leg.ticket), default=0)
+
+    @property
+    def _refusing(self) -> list[Leg]:
+        return [leg for leg in self.legs if leg.failure is not None and leg.failure.fault in OF_THE_SECRET]
 
     @property
     def frozen(self) -> bool:

@@ -122,7 +122,7 @@ class Examination:
 
     def name_of(self, name: str) -> str:
         """The name for a command line: without ARN and suffix."""
-        return self.secrets[name].without_suffix().name
+        return self.secrets[name].bare_name
 
     def arn_in(self, name: str, region: str) -> str:
         """The secret's ARN in a region, with what is known: as another region tells it, else with wildcards."""
