@@ -570,8 +570,7 @@ class Engine:
         found = {query: self._answer(flight, entry, secrets[query], ticket, now) for query, entry in held.items()}
         secret = secrets.get(flight.query)
         single = len(flight.queries) == 1 and secret is not None
-        outdated = self.store.outdated or _is_too_early(held.get(flight.query), flight, ticket)
-        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=outdated):
+        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=self.store.outdated):
             flight.ticket, flight.secrets = ticket, found
         else:
             flight.route.content = True
@@ -583,7 +582,6 @@ class Engine:
         wanted = newer_than is not None and self.rotations.is_newer(newer_than, flight.query, brought)
         # What may not be served any more is no answer, beside one that was asked for later.
         gone = entry is not None and now >= entry.dead_at and entry.ticket < ticket
-        gone = gone or _is_too_early(entry, flight, ticket)
         return brought if entry is None or wanted or gone else entry.secret
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
@@ -682,11 +680,6 @@ def _outcome_of(flight: Flight) -> str:
     """What a read was that ended without a value, as its region's failures are called."""
     fault = Fault.MISSING if flight.secret is not None else flight.verdict.fault if flight.verdict else Fault.REGION
     return fault.name.lower()
-
-
-def _is_too_early(entry: Entry | None, flight: Flight, ticket: int) -> bool:
-    """Whether what is held was asked for before somebody wanted a new answer: it came late, and was the newer one."""
-    return entry is not None and flight.route.purpose is Purpose.FORCED and entry.brought < ticket
 
 
 def _refresh_at(entry: Entry) -> float:
