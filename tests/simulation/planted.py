@@ -36,7 +36,7 @@ from simulation.watch import world
 
 _NEVER = float("inf")
 _STEPS = 3000
-_MOST_SEEDS = 60
+_MOST_SEEDS = 120
 
 
 @dataclass(frozen=True)
@@ -357,7 +357,6 @@ PLANTS = (
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
     Plant(6, "nothing is ever too old", Freshness, "renew", _never_too_old),
     Plant(7, "what is denied stays", Store, "refuse", _nothing),
-    Plant(7, "what is denied comes back with a late answer", Store, "refuse", _no_tombstone),
     Plant(7, "a denial is an outage", Verdict, "definitive", lambda _: property(lambda _verdict: False)),
     Plant(8, "an answer is discarded because another region failed", Engine, "ended", _failure_wins),
     Plant(9, "a breaker is moved by STS", _classify, "_elsewhere", lambda _: lambda *_args: False),
