@@ -564,8 +564,8 @@ def test_a_refusal_is_remembered_10_seconds_doubling_to_60() -> None:
     verdict = Verdict(Fault.MISSING, ())
     remembered: Negative | None = None
     spans = []
-    for asked in range(5):
-        remembered = Freshness.negative(remembered, verdict, asked, 100.0)
+    for _ in range(5):
+        remembered = Freshness.negative(remembered, verdict, 100.0)
         spans.append(remembered.seconds)
-        assert (remembered.until, remembered.verdict, remembered.asked) == (100.0 + spans[-1], verdict, asked)
+        assert (remembered.until, remembered.verdict) == (100.0 + spans[-1], verdict)
     assert spans == [10.0, 20.0, 40.0, 60.0, 60.0]

@@ -557,7 +557,7 @@ class Engine:
         self.store.outdated, self.store.sent = False, self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         for query in secrets if self._negatives else ():
-            self._disprove(query, ticket)
+            self._disprove(query)
         released = self.rotations.released(self._loads.open, secrets)
         awaited = bool(flight and flight.awaited) or any(one.awaited for one in released)
         self.rotations.arrived(secrets, now, act, awaited=awaited)
@@ -590,12 +590,11 @@ class Engine:
             self._tell_fresh_again(entry, now)
         return entry
 
-    def _disprove(self, query: Query, ticket: int) -> None:
-        """Forgets refusals that were asked for before an answer, under any id that may be the same secret's."""
-        for one, negative in list(self._negatives.items()):
-            same = one.which == query.which and one.secret.bare_name == query.secret.bare_name
-            if same and negative.asked < ticket:
-                del self._negatives[one]
+    def _disprove(self, query: Query) -> None:
+        """Forgets refusals, under any id that may be the same secret's: an answer, an early one too, says otherwise."""
+        name, which = query.secret.bare_name, query.which
+        for one in [one for one in self._negatives if one.which == which and one.secret.bare_name == name]:
+            del self._negatives[one]
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:
         self.store.sent = self._loads.ticket
@@ -624,7 +623,7 @@ class Engine:
         if froze or asked < later or (entry is None and asked == later > 0):
             return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, asked, now)
+            self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, now)
             self.store.refuse(query, self._loads.ticket)
         elif entry is not None:
             self._freshness.postpone(entry, now, refused=verdict.refused)

@@ -48,8 +48,6 @@ class Negative(NamedTuple):
     until: float
     seconds: float
     verdict: Verdict
-    asked: int
-    """The first request that it rests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,8 @@ class Freshness:
         return entry.refresh_at <= now and not idle
 
     @staticmethod
-    def negative(before: Negative | None, verdict: Verdict, asked: int, now: float) -> Negative:
+    def negative(before: Negative | None, verdict: Verdict, now: float) -> Negative:
         """How long a refusal is remembered: 10 s, doubling with each that follows, to 60 s."""
         low, high = _NEGATIVE
         seconds = min(before.seconds * 2, high) if before else low
-        return Negative(now + seconds, seconds, verdict, asked)
+        return Negative(now + seconds, seconds, verdict)

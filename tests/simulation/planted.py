@@ -135,7 +135,7 @@ def _remember_a_timeout(real: Any) -> Any:
         real(engine, waiter)
         if not waiter.flight.over:
             verdict = Verdict(Fault.MISSING, ())
-            engine._negatives[waiter.query] = engine._freshness.negative(None, verdict, 0, engine._runtime.now())
+            engine._negatives[waiter.query] = engine._freshness.negative(None, verdict, engine._runtime.now())
 
     return leave
 
