@@ -67,6 +67,21 @@ def test_an_answer_asked_for_before_a_refusal_under_another_id_is_not_held() -> 
         house.cache.get("prod/db")
 
 
+def test_nobody_joins_what_was_asked_for_before_a_refusal_under_another_id() -> None:
+    house = House(regions=[OSAKA])
+    house.regions.hold(OSAKA)
+    early = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.regions.hold()
+    house.says(OSAKA, failure(Fault.DENIED))
+    with pytest.raises(SecretAccessDeniedError):
+        house.cache.get(arn(OSAKA))
+    with pytest.raises(SecretAccessDeniedError):
+        house.cache.get("prod/db")
+    gate.answer(answer(OSAKA))
+    assert early.result().string == "v1"
+
+
 def test_a_name_made_again_is_found_though_a_version_of_the_one_before_was_read_by_its_arn() -> None:
     house = House(regions=[OSAKA])
     house.cache.get("prod/api")  # whose account is our own

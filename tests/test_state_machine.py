@@ -1010,6 +1010,8 @@ class EngineMachine(RuleBasedStateMachine):
                 assert entry in held, "15: a late refusal drops what was asked for after it"
         self.ledger.bar(_REFUSED, forms, _which(query), refused[0])
         self.dropped_at = self.ticket
+        others = (flight for other, flight in self.latest.items() if other.which == query.which)
+        self.perhaps_barred |= {one for one in others if one.query.secret.bare_name == query.secret.bare_name}
         self.reached["definitive"] += 1
         self.reached["definitive drop"] += any(entry not in held for entry, *_ in before)
 
@@ -1185,7 +1187,7 @@ def test_the_engine_holds_every_invariant_in_every_order(monkeypatch: pytest.Mon
     run_state_machine_as_test(
         EngineMachine,
         settings=settings(
-            max_examples=hunting or 500,
+            max_examples=hunting or 1200,
             stateful_step_count=60,
             deadline=None,
             derandomize=not hunting,

@@ -625,6 +625,7 @@ class Engine:
         if verdict.definitive:
             self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, now)
             self.store.refuse(query, self._loads.ticket)
+            self._loads.refused(query)
         elif entry is not None:
             self._freshness.postpone(entry, now, refused=verdict.refused)
             if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody

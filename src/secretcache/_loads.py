@@ -123,6 +123,14 @@ class Loads:
         for query in [query for query in self._joinable if query.secret.bare_name == bare]:
             del self._joinable[query]
 
+    def refused(self, query: Query) -> None:
+        """Lets nobody join a load that was under way, under another id, when every region refused what it asks for."""
+        name, which = query.secret.bare_name, query.which
+        same = [one for one in self._joinable if one.which == which and one.secret.bare_name == name]
+        for one in same:
+            if self._joinable[one].sent:
+                del self._joinable[one]
+
     @property
     def under_way_anywhere(self) -> bool:
         """Whether an attempt is under way, left behind or not."""
