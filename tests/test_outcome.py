@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from secretcache import ConfigurationError
 from secretcache._ids import Query, SecretId
 from secretcache._outcome import error_for
@@ -39,3 +41,26 @@ def test_where_a_stage_is_missing_the_advice_is_about_stages() -> None:
     missing = Verdict(Fault.MISSING, ())
     for query, advice in [(QUERY, "Check the id"), (QUERY._replace(stage="AWSPREVIOUS"), "Check the stage")]:
         assert advice in str(error_for(query, missing, 0.6, str))
+
+
+def leg(ticket: int, fault: Fault | None) -> Leg:
+    return Leg(OSAKA, 0.0, 2.5, 2.5, ticket=ticket, failure=Failure(fault, "Told", "so") if fault is not None else None)
+
+
+@pytest.mark.parametrize(
+    ("legs", "asked"),
+    [
+        ([(5, Fault.REGION), (8, Fault.DELETED), (9, Fault.DENIED)], 8),  # what did not answer says nothing of it
+        ([(5, None), (8, Fault.MISSING)], 8),
+        ([(5, Fault.REGION), (8, Fault.THROTTLED)], 5),
+        ([(0, Fault.LOCAL), (8, Fault.REGION)], 8),  # it was not sent
+        ([(0, Fault.LOCAL)], 0),
+        ([], 0),
+    ],
+)
+def test_a_refusal_rests_on_what_was_refused_and_any_other_failure_on_all_that_was_asked(
+    legs: list[tuple[int, Fault | None]], asked: int
+) -> None:
+    verdict = Verdict(Fault.REGION, tuple(leg(*one) for one in legs))
+    assert verdict.asked == asked
+    assert verdict.refused is any(fault in (Fault.MISSING, Fault.DELETED, Fault.DENIED) for _, fault in legs)

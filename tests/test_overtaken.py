@@ -7,7 +7,17 @@ import pytest
 from secretcache import Secret, SecretAccessDeniedError, SecretNotFoundError
 from secretcache._flight import Waiter
 from secretcache._transport import Fault
-from support import OSAKA, TOKYO, House, InThread, answer, arn, failure
+from support import OSAKA, TOKYO, Gate, House, InThread, answer, arn, failure
+
+
+def read_by_name_under_way() -> tuple[House, InThread, Gate]:
+    """A cache, one who reads a secret, and the request that waits for its answer; later ones do not."""
+    house = House(regions=[OSAKA])
+    house.regions.hold(OSAKA)
+    reader = InThread(lambda: house.cache.get("prod/db"))
+    gate = house.regions.gate(0)
+    house.regions.hold()
+    return house, reader, gate
 
 
 def test_what_the_primary_said_before_the_process_stood_still_is_remembered() -> None:
@@ -40,11 +50,7 @@ def test_an_answer_under_one_id_ends_the_memory_of_a_refusal_under_another() -> 
 
 
 def test_a_refusal_is_not_remembered_where_another_id_was_answered_since_it_was_asked_for() -> None:
-    house = House(regions=[OSAKA])
-    house.regions.hold(OSAKA)
-    early = InThread(lambda: house.cache.get("prod/db"))
-    gate = house.regions.gate(0)
-    house.regions.hold()
+    house, early, gate = read_by_name_under_way()
     house.cache.get(arn(OSAKA))
     gate.answer(failure(Fault.MISSING))
     with pytest.raises(SecretNotFoundError):
@@ -53,11 +59,7 @@ def test_a_refusal_is_not_remembered_where_another_id_was_answered_since_it_was_
 
 
 def test_an_answer_asked_for_before_a_refusal_under_another_id_is_not_held() -> None:
-    house = House(regions=[OSAKA])
-    house.regions.hold(OSAKA)
-    early = InThread(lambda: house.cache.get("prod/db"))
-    gate = house.regions.gate(0)
-    house.regions.hold()
+    house, early, gate = read_by_name_under_way()
     house.says(OSAKA, failure(Fault.DENIED))
     with pytest.raises(SecretAccessDeniedError):
         house.cache.get(arn(OSAKA))
@@ -68,11 +70,7 @@ def test_an_answer_asked_for_before_a_refusal_under_another_id_is_not_held() -> 
 
 
 def test_nobody_joins_what_was_asked_for_before_a_refusal_under_another_id() -> None:
-    house = House(regions=[OSAKA])
-    house.regions.hold(OSAKA)
-    early = InThread(lambda: house.cache.get("prod/db"))
-    gate = house.regions.gate(0)
-    house.regions.hold()
+    house, early, gate = read_by_name_under_way()
     house.says(OSAKA, failure(Fault.DENIED))
     with pytest.raises(SecretAccessDeniedError):
         house.cache.get(arn(OSAKA))
