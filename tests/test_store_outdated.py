@@ -102,16 +102,18 @@ def test_what_is_known_of_one_secret_says_nothing_of_another() -> None:
 
 
 @pytest.mark.parametrize(("at", "outdated"), [(DEAD + 4.9, False), (DEAD + 5.0, True)])
-def test_a_late_superseded_answer_is_no_answer_once_what_is_held_may_not_be_served(
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_a_late_answer_of_another_version_is_no_answer_once_what_is_held_may_not_be_served(
+    version: str,
     at: float,
     outdated: bool,  # noqa: FBT001
 ) -> None:
     held = moved()
     put(held, "a", 5, version="v2", at=5.0)
-    held.put(by_name(), secret("a", "v1"), 4, at)
+    held.put(by_name(), secret("a", version), 4, at)
     assert held.outdated is outdated
     held.outdated = True
-    held.put(by_name(), secret("a", "v1"), 4, 0.0)
+    held.put(by_name(), secret("a", version), 4, 0.0)
     assert held.outdated, "one of several was"
 
 
@@ -119,14 +121,15 @@ def test_a_late_superseded_answer_is_no_answer_once_what_is_held_may_not_be_serv
 def test_a_late_answer_that_may_not_be_held_is_of_use_where_a_later_one_stands(at: float, outdated: bool) -> None:  # noqa: FBT001
     held = dropped()
     stands = held.put(by_name(), secret("a", "v2", OSAKA, at=8.0), 10, 8.0)
-    for version, useless in [("v3", False), ("v1", outdated)]:
+    for version in ("v3", "v1"):
+        held.outdated = False
         assert held.put(by_name(), secret("a", version, OSAKA, at=6.0), 1, at) is stands
-        assert held.outdated is useless
+        assert held.outdated is outdated
     assert held.put(by_name(), secret("a", "v1", TOKYO, at=6.0), 8, 8.0) is stands
     assert held.outdated, "it lags: the primary is asked"
 
 
-def test_a_late_answer_that_was_not_superseded_is_as_good_as_what_is_held() -> None:
+def test_a_late_answer_with_the_version_held_is_as_good_as_what_is_held() -> None:
     held = store(primary=OSAKA)
     put(held, "a", 5)
     held.put(by_name(), secret("a", "v1"), 4, DEAD + 9)

@@ -543,8 +543,8 @@ def _entry_of(record: Record, which: _Which) -> Entry | None:
 
 
 def _is_of_no_use(lineage: Lineage | None, secret: Secret, stands: Entry, now: float) -> bool:
-    """Whether who waits for a late answer has nothing: it is superseded, and what stands may not be served any more."""
-    return lineage is not None and secret.version_id in lineage.superseded and now >= stands.dead_at
+    """Whether who waits for a late answer has nothing: it may be behind, and what stands may not be served any more."""
+    return lineage is not None and secret.version_id != lineage.current and now >= stands.dead_at
 
 
 def _copy(record: Record) -> Record:

@@ -276,6 +276,7 @@ def subscribe(world: World, house: House, draw: Random) -> None:
             raise LookupError("a hook that fails")
 
     cache = house.cache
+    house.numbers.add(number)
     try:
         handle = cache.add_rotation_hook(name, told)
     except CacheClosedError:
@@ -358,6 +359,7 @@ def _fork(world: World, parent: House, draw: Random, *, with_hooks: bool) -> Non
     mine, locks = me.process, me.locks
     me.process, me.locks = child.process, 0
     child.cache = copied = copy.copy(cache)
+    child.numbers = set(parent.numbers)
     child.leaving = cache._engine.closed
     copied._given_runtime, copied._given_transport = child.runtime, child.wire
     if with_hooks:
