@@ -74,8 +74,10 @@ def test_a_name_is_not_led_to_another_accounts_secret_by_its_arn() -> None:
     entry = held.put(by_arn(foreign), theirs, 1, 0.0)
     assert held.find(by_arn(foreign)) is entry
     assert held.find(by_name("a")) is None
-    ours = put(held, "a", 2)
+    by_its_arn = held.put(by_arn(arn(OSAKA, "b")), secret("b"), 2, 0.0)
+    ours = put(held, "a", 3)
     assert held.find(by_name("a")) is ours
+    assert held.find(by_name("b")) is by_its_arn, "held after theirs"
     assert held.find(by_arn(foreign)) is entry
 
 
@@ -204,6 +206,14 @@ def test_where_an_arn_was_refused_that_a_name_turns_out_to_be_the_name_leads_to_
     assert held.put(by_name(), secret("a", "v2", suffix="ZzZzZz"), 2, 0.0) is None
     assert [held.find(query) for query in (by_name(), by_arn(again))] == [None, None]
     assert put(held, "a", 4, version="v2", suffix="ZzZzZz")
+
+
+def test_what_makes_room_bars_no_other_version_of_its_secret() -> None:
+    held = store(max_entries=1)
+    put(held, "a", 9)
+    put(held, "b", 10)
+    assert held.put(by_name(), secret(), 9, 0.0) is None
+    assert held.put(by_name(stage="AWSPENDING"), secret(version="v2"), 9, 0.0) is not None
 
 
 def test_a_refusal_of_one_stage_or_version_says_nothing_of_another() -> None:

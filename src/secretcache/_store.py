@@ -173,7 +173,7 @@ class Store:
         full = answered_id(secret.arn, secret.region) or query.secret
         text = secret.keep_arn(self._text(full))
         record = self._records.get(text)
-        if self._is_dropped(record, query, secret.name, ticket):
+        if self._is_dropped(record, query, ticket):
             if query.is_current:
                 self._pass_by(record, text, query, secret, ticket, now)
             return self._instead(query, ticket)
@@ -192,11 +192,11 @@ class Store:
         self._lead(record, texts)
         return self._hold(record, query, secret, ticket, now, sure=not last_resort)
 
-    def _is_dropped(self, record: Record | None, query: Query, name: str, ticket: int) -> bool:
+    def _is_dropped(self, record: Record | None, query: Query, ticket: int) -> bool:
         stands = self.find(query)
         if stands is not None and stands.record is record and stands.ticket < ticket:
             return False  # what has been dropped since it was asked for is something else
-        return ticket <= max(self.floor(query), self._tombstones.ticket(name, query.which))
+        return ticket <= self.floor(query)
 
     def _instead(self, query: Query, ticket: int) -> Entry | None:
         """What stands in place of an answer that may not be held: nothing older, to which readers would go back."""
@@ -263,7 +263,6 @@ class Store:
         self._tombstones.set(query.secret.bare_name, ticket, query.which)
         entry, record = self.find(query), self._record(query.secret)
         if entry is not None:
-            self._tombstones.set(entry.secret.name, ticket, query.which)
             self._remove(entry)
         if record is not None and query.is_current and self._is_of_one_suffix(record):
             self._remove_all(record)  # it may have been made again: its name must not lead here
@@ -287,7 +286,6 @@ class Store:
         bare, record = secret.bare_name, self._record(secret)
         for entry in self.entries():
             if entry.record is record or entry.secret.name == bare:
-                self._tombstones.set(entry.secret.name, ticket)
                 self._remove(entry)
         self._tombstones.set(bare, ticket)
 
