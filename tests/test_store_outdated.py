@@ -129,6 +129,15 @@ def test_a_late_answer_that_may_not_be_held_is_of_use_where_a_later_one_stands(a
     assert held.outdated, "it lags: the primary is asked"
 
 
+@pytest.mark.parametrize(("at", "outdated"), [(DEAD - 0.1, False), (DEAD, True)])
+def test_so_it_is_where_only_the_version_that_stands_was_ever_seen(at: float, outdated: bool) -> None:  # noqa: FBT001
+    held = store()
+    held.refuse(by_name(), 9)
+    stands = put(held, "a", 10)
+    assert held.put(by_name(), secret("a", "v2", TOKYO, at=6.0), 9, at) is stands
+    assert held.outdated is outdated
+
+
 def test_a_late_answer_with_the_version_held_is_as_good_as_what_is_held() -> None:
     held = store(primary=OSAKA)
     put(held, "a", 5)
