@@ -592,8 +592,7 @@ class Engine:
 
     def _disprove(self, query: Query) -> None:
         """Forgets refusals, under any id that may be the same secret's: an answer, an early one too, says otherwise."""
-        name, which = query.secret.bare_name, query.which
-        for one in [one for one in self._negatives if one.which == which and one.secret.bare_name == name]:
+        for one in [one for one in self._negatives if one.may_be(query)]:
             del self._negatives[one]
 
     def settled(self, flight: Flight, now: float, act: Actions) -> None:

@@ -90,6 +90,10 @@ class Query(NamedTuple):
         """Whether it asks for the version that AWSCURRENT leads to."""
         return self.version_id is None and self.stage == CURRENT
 
+    def may_be(self, other: Query) -> bool:
+        """Whether both may ask for the same: under another id a secret may be known without anybody knowing it."""
+        return self.which == other.which and self.secret.bare_name == other.secret.bare_name
+
     def __str__(self) -> str:
         picked = " ".join(part for part in (self.stage, self.version_id) if part)
         return f"{str(self.secret)!r} ({picked})"

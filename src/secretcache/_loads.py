@@ -125,11 +125,8 @@ class Loads:
 
     def refused(self, query: Query) -> None:
         """Lets nobody join a load that was under way, under another id, when every region refused what it asks for."""
-        name, which = query.secret.bare_name, query.which
-        same = [one for one in self._joinable if one.which == which and one.secret.bare_name == name]
-        for one in same:
-            if self._joinable[one].sent:
-                del self._joinable[one]
+        for one in [one for one, flight in self._joinable.items() if flight.sent and one.may_be(query)]:
+            del self._joinable[one]
 
     @property
     def under_way_anywhere(self) -> bool:

@@ -34,7 +34,7 @@ class Tombstones:
 
     def set(self, name: str, ticket: int, which: _Which = _EVERY) -> None:
         """Lets answers to requests up to that ticket count no more; without `which`, of every version."""
-        while (name, which) not in self._tickets and len(self._tickets) >= self._tickets.maxsize:
+        if (name, which) not in self._tickets and len(self._tickets) >= self._tickets.maxsize:
             self._of_all = max(self._of_all, self._tickets.popitem()[1])
         self._tickets[name, which] = max(ticket, self._tickets.get((name, which), 0))
 
