@@ -32,7 +32,8 @@ _numbers = itertools.count(1)
 def need(module: str) -> None:
     """A Python package that is missing is a failure where all servers are required, and else a reason to skip."""
     if importlib.util.find_spec(module) is None:
-        lacking(f"{module} is not installed: pip install -e '.[dev]'")
+        extra = "mysqlclient" if module == "MySQLdb" else "dev"  # it has no wheel, and is no part of dev
+        lacking(f"{module} is not installed: pip install -e '.[{extra}]'")
 
 
 def need_program(*programs: str, package: str) -> None:
