@@ -201,6 +201,12 @@ class QuietLane:
         self.queued.append(Attempt(flight(), queries, leg))
         return True
 
+    def widen(self) -> None:
+        """The machine decides how many run."""
+
+    def narrow(self) -> None:
+        """The machine decides how many run."""
+
     def close(self) -> None:
         """Nothing runs."""
 

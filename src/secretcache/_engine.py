@@ -20,7 +20,7 @@ from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for, made_again, remembered
 from secretcache._refresher import Refresher
 from secretcache._regions.policy import RegionPolicy
-from secretcache._regions.route import Leg, Purpose, Route, Verdict
+from secretcache._regions.route import Leg, Purpose, Verdict
 from secretcache._rotations import Rotations, ask_primary
 from secretcache._secret import Lifetime, Secret
 from secretcache._store import Entry, HotKey, Store
@@ -42,7 +42,6 @@ __all__ = ["Engine"]
 
 _REFRESHES = 2
 """Refreshes under way at a time: half of a lane's threads are left to readers."""
-_NOTHING = Query(SecretId(""))
 _STOOD_STILL = 1.0
 """Seconds after a flight's end at which its readers have gone on, but in a process that was suspended."""
 _PAUSE = 0.05
@@ -75,7 +74,6 @@ class Engine:
         self._refresher = Refresher(weakref.ref(self), runtime) if background else None
         self.lock = runtime.lock()
         self.pid = os.getpid()
-        self._paused: set[Callable[[], None]] = set()
         self._waits = 0
         self._reads: Counter[str] = Counter()
         self._look_at = float("-inf")
@@ -207,8 +205,6 @@ class Engine:
     def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""
         waiter.flight.leave(waiter.wake)
-        if self._paused:
-            self._paused.discard(waiter.wake)
 
     def cut_off(self) -> None:
         """A waiter that has left was cancelled or interrupted.
@@ -298,14 +294,6 @@ class Engine:
             self._loads.advance(flight, now, act)
             return Waiter(None, queries[0], flight, now + timeout, wake, forced=True)
 
-    def pause(self, until: float, wake: Callable[[], None]) -> Waiter:
-        """A part in nothing, until that time."""
-        now = self._runtime.now()
-        self._paused.add(wake)
-        route = Route((), self._loads.board, _NOTHING, Purpose.REFRESH, now, until, until)
-        nothing = Flight((_NOTHING,), route, wake_at=until)
-        return Waiter(None, _NOTHING, nothing, until, wake, forced=True)
-
     def error(self, query: Query, flight: Flight) -> SecretCacheError:
         """The error of a reader whose flight brought nothing, or has not yet."""
         legs = tuple(flight.route.legs)
@@ -372,7 +360,7 @@ class Engine:
         """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
         with self.lock:
             self.closed = True
-            wakes = [*self._paused, *(wake for flight in self._loads.open for wake in flight.waiters())]
+            wakes = [wake for flight in self._loads.open for wake in flight.waiters()]
             self._loads.close()
             wakes += self.rotations.hooks.close()
             self.store.clear()
@@ -402,7 +390,7 @@ class Engine:
                 self.rotations.load_hooked(now, act),
                 probe_at,
                 self._loads.cap_at(),
-                *(flight.wake_at for flight in self._loads.open),
+                self._loads.next_look(),
             ]
             self._look_at = max(now + _PAUSE, min([*later, *moments], default=float("inf")))
             return self._look_at
@@ -411,21 +399,21 @@ class Engine:
 
     def taken(self, flight: Flight, leg: Leg, *, sends: bool = False) -> bool:
         """Whether the request is still wanted, now that a thread has time for it. Sends: its client is there too."""
-        with self._decide():
+        with self._decide() as act:
             now, loads = self._runtime.now(), self._loads
-            wanted = not self.closed and loads.taken(flight, leg, now)
-            return wanted and (not sends or loads.started(flight, leg, now))
+            wanted = not self.closed and loads.taken(flight, leg, now, act)
+            return wanted and (not sends or loads.started(flight, leg, now, act))
 
     def started(self, flight: Flight | None, leg: Leg) -> bool:
         """Whether the request is still wanted, now that its client is there."""
-        with self._decide():
-            return not self.closed and self._loads.started(flight, leg, self._runtime.now())
+        with self._decide() as act:
+            return not self.closed and self._loads.started(flight, leg, self._runtime.now(), act)
 
     def ended(self, flight: Flight | None, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
         with self._decide() as act:
             now = self._runtime.now()
-            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
+            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now, act)
             if self.closed:
                 return
             if failure is None and not isinstance(outcome, Failure):
@@ -558,7 +546,7 @@ class Engine:
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         for query in secrets if self._negatives else ():
             self._disprove(query)
-        released = self.rotations.released(self._loads.open, secrets)
+        released = self.rotations.released(self._loads.newer, secrets)
         awaited = bool(flight and flight.awaited) or any(one.awaited for one in released)
         self.rotations.arrived(secrets, now, act, awaited=awaited)
         for waiting in released:

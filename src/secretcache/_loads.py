@@ -5,6 +5,7 @@ Used under the cache's lock. What is to be done after the lock is released (thre
 
 from __future__ import annotations
 
+import heapq
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Actions", "Loads"]
 
 Actions: TypeAlias = "list[Callable[[], None]]"
+_NEVER = float("-inf")
+_TURNED_BACK = Failure(Fault.THROTTLED, "Throttled", "not sent: the region is asked too often")
+_TIMERS = 64
+"""Looks that flights have changed their minds about, and that are kept: sorting them out costs more than they do."""
 
 
 class Loads:
@@ -52,7 +57,18 @@ class Loads:
         self._owner = owner
         self._joinable: dict[Query, Flight] = {}
         self._lanes = {region: Lane(region, runtime) for region in settings.regions}
-        self._taken: set[Leg] = set()
+        self._taken: dict[Leg, weakref.ref[Flight]] = {}
+        """Attempts that a thread has taken up, and that have not come back."""
+        self._queued: dict[str, dict[Leg, Flight]] = {region: {} for region in settings.regions}
+        """By region: what waits for a thread of its lane, in order."""
+        self._waiting: dict[Flight, None] = {}
+        """Flights that wait for a region, in order: nothing of them is under way."""
+        self._newer: dict[Flight, None] = {}
+        """Flights for those who have a version that does not work: spaced, they may be waiting for their turn."""
+        self._timers: list[tuple[float, int, weakref.ref[Flight]]] = []
+        """When flights want to be looked at, the next one first. What a flight has changed its mind about stays in.
+        Weakly: a flight holds values."""
+        self._timers_set = 0
         self.board = Board(settings.regions, policy, runtime.random, runtime.now)
 
     def joinable(self, query: Query, now: float) -> Flight | None:
@@ -101,6 +117,9 @@ class Loads:
         )
         flight = Flight(queries, route)
         self.open.add(flight)
+        self._waiting[flight] = None
+        if not_before is not None:
+            self._newer[flight] = None
         if len(queries) == 1 and joinable:
             self._joinable[flight.query] = flight
         return flight
@@ -133,34 +152,86 @@ class Loads:
         """Whether an attempt is under way, left behind or not."""
         return bool(self._taken)
 
+    @property
+    def newer(self) -> tuple[Flight, ...]:
+        """The flights for those who have a version that does not work."""
+        return tuple(self._newer)
+
     def pass_time(self, now: float, act: Actions) -> None:
         """Moves on everything whose time has come, whoever looks: what everybody left is judged all the same."""
         for leg in [one for one in self._taken if one.reach_cap(now)]:
+            flight = self._taken[leg]()
             self._judge(leg, leg.failure, now)
-        for flight in [one for one in self.open if one.wake_at <= now or not one.route.asks]:
+            if flight is not None and not flight.over:
+                self.advance(flight, now, act)
+        for flight in self._timed_out(now):
             self.advance(flight, now, act)
+        if self.board.changed:
+            self.advance_waiting(now, act)
+
+    def _timed_out(self, now: float) -> list[Flight]:
+        found, timers = [], self._timers
+        while timers and timers[0][0] <= now:
+            flight = self._still(heapq.heappop(timers))
+            if flight is not None:
+                flight.wake_at = _NEVER  # so that whatever is decided, another look is set
+                found.append(flight)
+        return found
 
     def advance_waiting(self, now: float, act: Actions) -> None:
         """Lets the flights that wait for a region look again: one may have come back."""
-        for flight in [one for one in self.open if not one.route.asks]:
+        self.board.changed = False
+        for flight in list(self._waiting):
             self.advance(flight, now, act)
 
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
         """Does what is due in a flight: asks the next region, ends it."""
+        if flight not in self.open:  # it was over before
+            return
+        self._walk(flight, now, act)
+        if flight.over:
+            self._land(flight, now, act)
+        elif flight.route.asks:
+            self._waiting.pop(flight, None)
+        else:
+            self._waiting[flight] = None
+        self.board.waiting = len(self._waiting)
+
+    def _walk(self, flight: Flight, now: float, act: Actions) -> None:
         route = flight.route
         while not flight.over and (next_leg := route.due(now)):
             self._dispatch(flight, next_leg, now, act)
             if route.only_begun(now):  # as nearly all are: there is nothing else to decide
-                flight.wake_at = route.wake_at(now)
+                self._look_at(flight, route.wake_at(now))
                 return
         if not flight.over:
             if region := route.to_prepare(now):
                 act.append(partial(self._run_in_lane, region, partial(self._prepare, region)))
             self._judge_flight(flight, now)
         if not flight.over:
-            flight.wake_at = route.wake_at(now)
-        elif flight in self.open:
-            self._land(flight, now, act)
+            self._look_at(flight, route.wake_at(now))
+
+    def _look_at(self, flight: Flight, at: float) -> None:
+        if at == flight.wake_at:
+            return
+        flight.wake_at = at
+        if len(self._timers) > 4 * len(self.open) + _TIMERS:
+            self._timers = [one for one in self._timers if self._still(one)]
+            heapq.heapify(self._timers)
+        self._timers_set += 1
+        heapq.heappush(self._timers, (at, self._timers_set, weakref.ref(flight)))
+
+    def _still(self, timer: tuple[float, int, weakref.ref[Flight]]) -> Flight | None:
+        """The flight that a look was set for, if it still wants it."""
+        flight = timer[2]()
+        return flight if flight is not None and flight.wake_at == timer[0] and flight in self.open else None
+
+    def next_look(self) -> float:
+        """When time by itself changes something in a flight next."""
+        timers = self._timers
+        while timers and not self._still(timers[0]):
+            heapq.heappop(timers)
+        return timers[0][0] if timers else float("inf")
 
     @staticmethod
     def _judge_flight(flight: Flight, now: float) -> None:
@@ -174,42 +245,71 @@ class Loads:
         """When the next attempt under way reaches its cap, whether its flight has ended or not."""
         return min((leg.cap_at for leg in self._taken if leg.running), default=float("inf"))
 
-    def taken(self, flight: Flight, leg: Leg, now: float) -> bool:
+    def taken(self, flight: Flight, leg: Leg, now: float, act: Actions) -> bool:
         """Whether a request is still wanted, now that a thread has time for it."""
+        self._queued[leg.region].pop(leg, None)
         if flight.over or not leg.running:
             return False
+        self.board.moves(leg.region, now)
         leg.taken_at = now
-        self._taken.add(leg)
+        self._taken[leg] = weakref.ref(flight)
+        return not self._turned_back(flight, leg, now, act)
+
+    def _turned_back(self, flight: Flight, leg: Leg, now: float, act: Actions) -> bool:
+        """Whether the region has throttled others since this request was decided on: then it waits for the gate."""
+        if not self.board.turns_back(leg.region, leg.wanted_at):
+            return False
+        self._taken.pop(leg, None)
+        self.board.give_back(leg.region, leg.permit, now)
+        leg.taken_at = None
+        leg.withdraw(now, self.board.why_not(leg.region, now) or _TURNED_BACK)
+        self.advance(flight, now, act)
         return True
 
-    def started(self, flight: Flight | None, leg: Leg, now: float) -> bool:
+    def started(self, flight: Flight | None, leg: Leg, now: float, act: Actions) -> bool:
         """Whether a request is still wanted, now that its client is there; numbers it if so."""
         if flight is None or flight.over or not leg.running:
-            self._taken.discard(leg)
+            self._taken.pop(leg, None)
             self.board.give_back(leg.region, leg.permit, now)
             return False
+        if self._turned_back(flight, leg, now, act):
+            return False
+        self.board.moves(leg.region, now)
         self.ticket += 1
         leg.ticket, leg.started_at = self.ticket, now  # no moment of its flight comes earlier for that
         self.board.count(leg.region, "calls")
         return True
 
-    def ended(self, flight: Flight | None, leg: Leg, failure: Failure | None, now: float) -> Failure | None:
+    def ended(
+        self, flight: Flight | None, leg: Leg, failure: Failure | None, now: float, act: Actions
+    ) -> Failure | None:
         """Records what came of an attempt; returns what it counts as.
 
         One that reached its cap was judged then, and its value counts all the same. One that spanned a freeze of the
         process says nothing of the region, and its value is not taken.
         """
-        self._taken.discard(leg)
+        self._taken.pop(leg, None)
         if leg.running and leg.overslept(now):
             failure = Failure(Fault.LOCAL, "Frozen", "this process stood still meanwhile")
+        self._fit(leg, failure, now, act)
         if leg.running:
             leg.end(now, failure)
             self._judge(leg, failure, now, flight)
         elif failure is None:
             self.board.count(leg.region, "answers")
         if failure is None:
-            self.board.fine(leg.region, now, probe=leg.permit is not None)
+            self.board.fine(leg.region, now, probe=leg.permit is not None, sent_at=leg.started_at)
         return failure
+
+    def _fit(self, leg: Leg, failure: Failure | None, now: float, act: Actions) -> None:
+        """Lets a lane have as many threads as its region deserves."""
+        lane = self._lanes[leg.region]
+        if failure is None and self._queued[leg.region]:
+            act.append(lane.widen)
+        elif failure is not None and not failure.answered:
+            lane.narrow()
+        if failure is None or failure.fault is not Fault.LOCAL:
+            self.board.moves(leg.region, now)
 
     def stats(self) -> dict[str, RegionStats]:
         """The counts of each region."""
@@ -234,6 +334,11 @@ class Loads:
         """Forgets the flights and lets the lanes' threads go."""
         self.open.clear()
         self._joinable.clear()
+        self._waiting.clear()
+        self._newer.clear()
+        self._timers.clear()
+        for queued in self._queued.values():
+            queued.clear()
         for lane in self._lanes.values():
             lane.close()
 
@@ -252,6 +357,7 @@ class Loads:
             self.board.give_back(leg.region, leg.permit, now)
             leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
         elif engine is not None:
+            self._queued[leg.region][leg] = flight
             act.extend([engine.reload] if leg.reload else [])
             act.append(partial(self._submit, flight, leg))
 
@@ -272,9 +378,13 @@ class Loads:
 
     def _land(self, flight: Flight, now: float, act: Actions) -> None:
         self.open.discard(flight)
+        self._waiting.pop(flight, None)
+        self._newer.pop(flight, None)
         if self._joinable.get(flight.query) is flight:
             del self._joinable[flight.query]
         for leg in flight.route.legs:
+            if leg.taken_at is None:
+                self._queued[leg.region].pop(leg, None)
             if leg.running and leg.taken_at is None:  # it will never be sent
                 self.board.give_back(leg.region, leg.permit, now)
         engine = self._owner()

@@ -22,6 +22,7 @@ _KINDS = (
     ("reopen", 5),
     ("no threads", 2),
     ("burst", 12),
+    ("crowd", 5),
     ("hook", 4),
 )
 _DRAWN = [kind for kind, weight in _KINDS for _ in range(weight)]

@@ -298,9 +298,9 @@ def _same_flights(real: Any) -> Any:
 
 def _make_clients_under_the_lock(_: Any) -> Any:
     def started(engine: Any, flight: Any, leg: Any) -> bool:
-        with engine._decide():
+        with engine._decide() as act:
             engine._transport.prepare(leg.region)
-            wanted: bool = not engine.closed and engine._loads.started(flight, leg, engine._runtime.now())
+            wanted: bool = not engine.closed and engine._loads.started(flight, leg, engine._runtime.now(), act)
             return wanted
 
     return started

@@ -89,7 +89,7 @@ def _made(real: Callable[..., Any]) -> Callable[..., Any]:
         for part in (engine, engine._loads, engine.store, engine._loads.board, engine.bulletin):
             part.house = house
         engine.bulletin._now = _aside(engine.bulletin._now)
-        engine._loads.open, engine._loads._taken, engine._paused = InOrder(), InOrder(), InOrder()
+        engine._loads.open = InOrder()
         for region in engine._loads.board._regions.values():
             house.breakers[region.breaker] = region.name
 
@@ -111,14 +111,15 @@ def _begun(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _started(real: Callable[..., Any]) -> Callable[..., Any]:
-    def started(loads: Any, flight: Any, leg: Any, now: float) -> Any:
-        wanted = real(loads, flight, leg, now)
+    def started(loads: Any, flight: Any, leg: Any, now: float, act: Any) -> Any:
+        wanted = real(loads, flight, leg, now, act)
         if wanted:
             here = world()
             here.sends += 1
             sent = Sent(here.sends, here.machine.time, leg)
             here.sent_of[leg] = sent
             here.machine.current.sending = sent
+            house_of(loads).moved[leg.region] = now
         return wanted
 
     return started
@@ -136,13 +137,46 @@ def _dispatched(real: Callable[..., Any]) -> Callable[..., Any]:
         if permit is not None and not anew:  # with credentials loaded anew it is the same request
             _check_spacing(here, house, leg, permit, now)
         extra = 1 + any(one.reload for one in flight.route.legs) + flight.route._reloaded
-        if len(flight.route.legs) > len(flight.route.regions) + min(extra, 2):
-            here.fail(
-                12, f"the {len(flight.route.legs)}th request of one flight over {len(flight.route.regions)} regions"
-            )
+        # What is taken back is never sent; what was throttled is asked again, by the schedule of its region's gate.
+        asked = [one for one in flight.route.legs if not one.withdrawn and not one.throttled]
+        if len(asked) > len(flight.route.regions) + min(extra, 2):
+            here.fail(12, f"the {len(asked)}th request of one flight over {len(flight.route.regions)} regions")
+        _check_gate(here, house, leg, now)
+        _check_queue(here, house, flight, leg, now)
+        here.counters["queued"] += len(loads._queued[leg.region]) > 0
         real(loads, flight, leg, now, act)
 
     return dispatch
+
+
+_GATE = 0.5
+"""Seconds for which a region that throttles is left alone, at the least, unless it has answered since."""
+
+
+def _check_gate(here: World, house: House, leg: Any, now: float) -> None:
+    gate = house.gates.get(leg.region, float("-inf"))
+    if now < gate - 1e-9 and not leg.reload:
+        here.fail(12, f"{leg.region} is asked {gate - now:.3f} s before it may be, for it has throttled others")
+
+
+_HEDGE = 0.5
+
+
+def _check_queue(here: World, house: House, flight: Any, leg: Any, now: float) -> None:
+    """24: a queued request is neither doubled nor moved while its lane moves and its reader has time."""
+    for one in flight.route.legs[:-1]:
+        moved_before = (
+            sum(other.region == one.region and other.withdrawn for other in flight.route.legs) > one.withdrawn
+        )
+        if one.running and one.taken_at is None and one.region != leg.region and not moved_before:
+            here.fail(24, f"{leg.region} is asked beside a request that is only queued in {one.region}")
+    one = flight.route.legs[-2] if len(flight.route.legs) > 1 else None
+    if one is None or not one.withdrawn or one.failure.code != "Queued" or one.ended_at != now:
+        return
+    here.counters["moved"] += 1
+    quiet = now - max(house.moved.get(one.region, 0.0), one.wanted_at)
+    if quiet < _HEDGE - 1e-9 and now < one.patience_at:
+        here.fail(24, f"a request leaves the queue of {one.region}, which moved {quiet:.3f} s ago")
 
 
 def _check_spacing(here: World, house: House, leg: Any, permit: Any, now: float) -> None:
@@ -244,12 +278,27 @@ def _recorded(real: Callable[..., Any]) -> Callable[..., Any]:
         here, breaker = world(), board._regions[name].breaker
         before, state = breaker.failures, breaker.state
         real(board, name, query, failure, now, **options)
+        _note_gate(house_of(board), name, failure, now, options["sent_at"])
         if breaker.failures > before or (breaker.state is not state and breaker.state.value == "open"):
             kind = here.said.get(here.judging) if here.judging is not None else None
             if kind is not None and class_of(kind) != "A" and failure.code != "AttemptTimeout":
                 here.fail(9, f"an answer of class {class_of(kind) or 'none'} ({kind}) moves the breaker of {name}")
 
     return record
+
+
+def _note_gate(house: House, name: str, failure: Any, now: float, sent_at: float) -> None:
+    if failure is None:
+        house.gates.pop(name, None)
+        house.paced.add(name)
+    elif failure.fault is Fault.THROTTLED:
+        # Sent before the gate closed it says nothing new; after an answer in between the pace was only too high.
+        new = sent_at >= house.throttled_at.get(name, 0.0)
+        least = _GATE if new and name not in house.paced else 0.0
+        house.gates[name] = max(house.gates.get(name, 0.0), now + max(least, failure.retry_after))
+        if new:
+            house.throttled_at[name] = now
+            house.paced.discard(name)
 
 
 def _legs_judged(real: Callable[..., Any]) -> Callable[..., Any]:
