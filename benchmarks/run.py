@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import bursts
 import fleet_load
 import freshness
 import hits
@@ -31,7 +32,7 @@ from render import render, table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks.json"
-CASES = [case for room in (hits, misses, starts, outages, freshness, fleet_load) for case in room.CASES]
+CASES = [case for room in (hits, misses, bursts, starts, outages, freshness, fleet_load) for case in room.CASES]
 PACKAGES = ["aws-secretsmanager-caching", "aws-lambda-powertools", "boto3", "botocore", "cachetools", "cachebox"]
 
 

@@ -284,3 +284,14 @@ def test_a_board_counts_who_waits() -> None:
     assert board.spread(["a"], 0.0) == 1.0
     assert FAILED.fault is Fault.REGION
     assert isinstance(THROTTLED, Failure)
+
+
+def test_who_has_waited_for_longer_than_a_gate_needs_no_token_for_another_region() -> None:
+    one = route(purpose=Purpose.COLD, timeout=20.0)
+    while one.board.budget.take(0.0):
+        pass
+    fail(one, begin(one, 0.0), 0.0, THROTTLED._replace(retry_after=3.0))
+    fail(one, begin(one, one.wake_at(0.0)), 1.0, THROTTLED._replace(retry_after=3.0))
+    at = one.wake_at(1.0)
+    assert at < 20.0
+    assert one.due(at) is not None

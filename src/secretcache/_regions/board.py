@@ -152,7 +152,8 @@ class Board:
     def spread(self, candidates: Iterable[str], now: float) -> float:
         """Seconds over which those who wait for one of the candidates come, where they may go out only one by one."""
         paces = (self._regions[name].throttled for name in candidates)
-        return min((self.waiting * one.gap for one in paces if one.until > now), default=0.0)
+        seconds = min((self.waiting * one.gap for one in paces if one.until > now), default=0.0)
+        return min(seconds, self.policy.throttle_first)
 
     def decided(self, name: str, now: float) -> None:
         """A request to a region is decided on."""

@@ -363,10 +363,10 @@ class Route:
         """
         last = self.legs[-1] if self.legs else None
         if last is not None and last.throttled and not last.withdrawn and not self._stopped and not self._waited:
-            waits = self._outwaits and region != last.region
-            if (waits or not self._outwaits) and not self.board.budget.take(now):
+            self._rest = self._rest or 0.5 + 0.5 * self.board.random()
+            at_once = region != last.region and now < self._rested_at(last)
+            if (at_once or not self._outwaits) and not self.board.budget.take(now):
                 self._waited, self._stopped = self._outwaits, not self._outwaits
-                self._rest = 0.5 + 0.5 * self.board.random()
                 return False
         return not self._stopped
 
@@ -380,7 +380,10 @@ class Route:
         last = self.legs[-1] if self.legs else None
         if last is None or last.ended_at is None or not last.throttled or not self._waited:
             return now
-        return last.ended_at + self.board.policy.throttle_first * self._rest
+        return self._rested_at(last)
+
+    def _rested_at(self, leg: Leg) -> float:
+        return (leg.ended_at or 0.0) + self.board.policy.throttle_first * self._rest
 
     def _watch_silence(self, now: float) -> None:
         for leg in self.legs:
@@ -432,8 +435,8 @@ class Route:
         at = max(self.board.worth_waiting(left, now), self._rests_until(now))
         if at <= now or at == _INFINITY:
             return at
-        if self._turn_at < self.begun_at:  # not all at the same moment: they could go out only one by one
-            latest = max(at, self.deadline - self.board.policy.hedge_after)
+        if self._turn_at <= now:  # not all at the same moment: they could go out only one by one
+            latest = max(at, self.deadline - 2.0 * self.board.policy.hedge_after)
             self._turn_at = min(at + self.board.random() * self.board.spread(left, now), latest)
         return max(at, self._turn_at)
 
