@@ -291,7 +291,8 @@ def test_who_has_waited_for_longer_than_a_gate_needs_no_token_for_another_region
     while one.board.budget.take(0.0):
         pass
     fail(one, begin(one, 0.0), 0.0, THROTTLED._replace(retry_after=3.0))
-    fail(one, begin(one, one.wake_at(0.0)), 1.0, THROTTLED._replace(retry_after=3.0))
-    at = one.wake_at(1.0)
+    second = begin(one, one.wake_at(0.0))
+    fail(one, second, second.wanted_at, THROTTLED._replace(retry_after=3.0))
+    at = one.wake_at(second.wanted_at)
     assert at < 20.0
     assert one.due(at) is not None

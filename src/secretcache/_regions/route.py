@@ -433,11 +433,12 @@ class Route:
         """When a region may be asked that may not be now."""
         left = self._left()
         at = max(self.board.worth_waiting(left, now), self._rests_until(now))
-        if at <= now or at == _INFINITY:
+        spread = 0.0 if at <= now or at == _INFINITY else self.board.spread(left, now)
+        if not spread:
             return at
         if self._turn_at <= now:  # not all at the same moment: they could go out only one by one
             latest = max(at, self.deadline - 2.0 * self.board.policy.hedge_after)
-            self._turn_at = min(at + self.board.random() * self.board.spread(left, now), latest)
+            self._turn_at = min(at + self.board.random() * spread, latest)
         return max(at, self._turn_at)
 
     def _may_be_released(self, now: float) -> bool:
