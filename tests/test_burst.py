@@ -291,6 +291,7 @@ def test_who_has_waited_for_longer_than_a_gate_needs_no_token_for_another_region
     while one.board.budget.take(0.0):
         pass
     fail(one, begin(one, 0.0), 0.0, THROTTLED._replace(retry_after=3.0))
+    assert one.due(0.0) is None
     second = begin(one, one.wake_at(0.0))
     fail(one, second, second.wanted_at, THROTTLED._replace(retry_after=3.0))
     at = one.wake_at(second.wanted_at)

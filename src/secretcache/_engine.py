@@ -614,7 +614,7 @@ class Engine:
             self.store.refuse(query, self._loads.ticket)
             self._loads.refused(query)
         elif entry is not None:
-            self._freshness.postpone(entry, now, refused=verdict.refused)
+            self._freshness.postpone(entry, now, refused=verdict.refused, throttled=verdict.throttled)
             if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody
                 self._tell_stale(entry, now)
             self.store.bury(now)

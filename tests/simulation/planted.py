@@ -26,6 +26,7 @@ from secretcache._refresher import Refresher
 from secretcache._regions.board import Board, _Gate
 from secretcache._regions.breaker import Breaker
 from secretcache._regions.route import Route, Verdict
+from secretcache._regions.throttle import Throttle
 from secretcache._rotations import Rotations
 from secretcache._secret import Secret
 from secretcache._store import Store
@@ -340,8 +341,16 @@ def _close_in_silence(_: Any) -> Any:
     return close
 
 
+def _always(_: Any) -> Any:
+    return lambda *_arguments: False
+
+
+def _since_it_was_wanted(_: Any) -> Any:
+    return lambda _route, leg: leg.wanted_at
+
+
 def _closed_for_ever(_: Any) -> Any:
-    def close(gate: Any, now: float, failure: Any, hint: float = 0.0) -> None:
+    def close(gate: Any, *_arguments: Any) -> None:
         gate.until = _NEVER
 
     return close
@@ -384,4 +393,8 @@ PLANTS = (
     Plant(21, "close() wakes nobody", Engine, "close", _close_in_silence),
     Plant(21, "the periodic thread is not told to end", Refresher, "dismiss", _nothing),
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
+    Plant(12, "who was throttled asks again at once", Throttle, "close", _nothing),
+    Plant(12, "what is queued is sent although its region throttles", Throttle, "turns_back", _always),
+    Plant(24, "what is queued is asked for elsewhere as well", Route, "_move", _nothing),
+    Plant(24, "a busy lane looks like a silent region", Route, "_queued_since", _since_it_was_wanted),
 )

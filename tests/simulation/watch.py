@@ -120,6 +120,8 @@ def _started(real: Callable[..., Any]) -> Callable[..., Any]:
             here.sent_of[leg] = sent
             here.machine.current.sending = sent
             house_of(loads).moved[leg.region] = now
+            if leg.wanted_at < house_of(loads).throttled_at.get(leg.region, 0.0):
+                here.fail(12, f"a request is sent to {leg.region}, which has throttled since it was decided on")
         return wanted
 
     return started
