@@ -280,7 +280,9 @@ def _recorded(real: Callable[..., Any]) -> Callable[..., Any]:
         here, breaker = world(), board._regions[name].breaker
         before, state = breaker.failures, breaker.state
         real(board, name, query, failure, now, **options)
-        _note_gate(house_of(board), name, failure, now, options["sent_at"])
+        house = house_of(board)
+        if house.engine._loads.board is board:  # not that of a cache that was closed
+            _note_gate(house, name, failure, now, options["sent_at"])
         if breaker.failures > before or (breaker.state is not state and breaker.state.value == "open"):
             kind = here.said.get(here.judging) if here.judging is not None else None
             if kind is not None and class_of(kind) != "A" and failure.code != "AttemptTimeout":
