@@ -297,3 +297,39 @@ def test_who_has_waited_for_longer_than_a_gate_needs_no_token_for_another_region
     at = one.wake_at(second.wanted_at)
     assert at < 20.0
     assert one.due(at) is not None
+
+
+# Many entries in the background.
+
+
+def test_the_background_asks_no_more_than_once_a_second_whatever_ttl_is() -> None:
+    house = House([OSAKA], ttl=0.0, refresh="background")
+    house.cache.add_rotation_hook("prod/db", lambda _: None)
+    house.rest()
+    calls = len(house.regions.calls)
+    house.pass_time(10.0, step=0.25)
+    assert 8 <= len(house.regions.calls) - calls <= 10
+
+
+def test_more_refreshes_are_under_way_as_more_are_due_and_half_a_lane_stays_free() -> None:
+    house = House([OSAKA], ttl=100.0, refresh="background")
+    for number in range(30):
+        house.cache.get(f"s/{number}")
+    house.rest()
+    loads = house.cache._engine._loads
+    assert loads.share_of_background == WIDTH // 2
+    house.pass_time(95.0)
+    assert len(house.regions.calls) == 60
+    assert WIDTH // 2 < loads.share_of_background <= WIDEST // 2
+    loads._lanes[OSAKA].narrow()
+    assert loads.share_of_background == WIDTH // 2
+
+
+def test_after_being_throttled_the_background_waits_no_longer_each_time() -> None:
+    house = House([OSAKA], ttl=4.0, refresh="background", max_stale=600.0)
+    house.cache.get("prod/db")
+    house.fails(OSAKA, Fault.THROTTLED, "ThrottlingException")
+    house.pass_time(120.0)
+    house.says(OSAKA, "v2")
+    house.pass_time(9.0)
+    assert house.cache.get("prod/db").string == "v2"

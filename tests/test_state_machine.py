@@ -201,6 +201,8 @@ class QuietLane:
         self.queued.append(Attempt(flight(), queries, leg))
         return True
 
+    width = 4
+
     def widen(self) -> None:
         """The machine decides how many run."""
 

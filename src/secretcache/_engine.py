@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_REFRESHES = 2
-"""Refreshes under way at a time: half of a lane's threads are left to readers."""
+_MANY = 256
+"""Entries beyond which they are not gone through at each look, but every 50 ms at most."""
+_BEGUN_AT_ONCE = 4
+"""Refreshes begun before readers get the lock again."""
 _STOOD_STILL = 1.0
 """Seconds after a flight's end at which its readers have gone on, but in a process that was suspended."""
 _PAUSE = 0.05
@@ -76,6 +79,10 @@ class Engine:
         self.pid = os.getpid()
         self._waits = 0
         self._reads: Counter[str] = Counter()
+        self._due: deque[Entry] = deque()
+        """What was due when the background last went through the entries, in order."""
+        self._later = self._surveyed_at = float("-inf")
+        """When an entry falls due next, as far as was seen then; and when that was."""
         self._look_at = float("-inf")
         """When the background thread will look next; it has not looked yet, and will when it is started."""
         self.closed = False
@@ -380,11 +387,17 @@ class Engine:
             if self.closed:
                 return None
             self._loads.pass_time(now, act)
-            self.store.bury(now)
-            self._refresh_due(now, act)
+            entries = self.store.entries() if self._surveys(now) else None
+        if entries is not None:
+            self._survey(entries, now)
+        while self._refresh_some():
+            continue
+        with self._decide() as act:
+            if self._is_closed():
+                return None
+            now = self._runtime.now()
             while (region := self._loads.board.probe_due(now)) and (entry := self._read_last()):
                 self._probe(region, self._query(entry), now, act)
-            later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
             probe_at = self._loads.board.next_probe_at() if len(self.store) else float("inf")
             moments = [
                 self.rotations.load_hooked(now, act),
@@ -392,7 +405,8 @@ class Engine:
                 self._loads.cap_at(),
                 self._loads.next_look(),
             ]
-            self._look_at = max(now + _PAUSE, min([*later, *moments], default=float("inf")))
+            # What is due and not begun is begun when a refresh that is under way ends, which nudges this thread.
+            self._look_at = max(now + _PAUSE, min([self._later, *moments]))
             return self._look_at
 
     # What an attempt tells, from its lane's thread.
@@ -435,24 +449,55 @@ class Engine:
     def _decide(self, *, for_reader: bool = False) -> _Step:
         return _Step(self, for_reader)
 
-    def _refresh_due(self, now: float, act: Actions) -> None:
-        due = sorted((one for one in self.store.entries() if self._is_due(one, now)), key=_refresh_at)
-        for entry in due:
-            if sum(flight.background for flight in self._loads.open) >= _REFRESHES:
-                return
-            query = self._query(entry)
-            if self._loads.joinable(query, now) is None:
-                flight = self.rotations.begin(query, now, self._settings.timeout, Purpose.REFRESH)
-                self._loads.advance(flight, now, act)
+    def _is_closed(self) -> bool:
+        """Whether it has been closed since the last look."""
+        return self.closed
+
+    def _surveys(self, now: float) -> bool:
+        """Whether the background goes through the entries: not at each end of a refresh, where they are many."""
+        return len(self.store) <= _MANY or now >= self._surveyed_at + _PAUSE
+
+    def _survey(self, entries: list[Entry], now: float) -> None:
+        """Looks which entries are due, dead and next. Without the lock: what it finds is asked again under it."""
+        due = sorted((one for one in entries if one.refresh_at <= now), key=_refresh_at)
+        later = min((one.refresh_at for one in entries if one.refresh_at > now), default=float("inf"))
+        dead = [one for one in entries if one.dead_at <= now]
+        self._due, self._later, self._surveyed_at = deque(due), later, now
+        for first in range(0, len(dead), _BEGUN_AT_ONCE):
+            with self._decide():
+                self.store.bury(self._runtime.now(), dead[first : first + _BEGUN_AT_ONCE])
+
+    def _refresh_some(self) -> bool:
+        """Begins some of the refreshes that are due; whether there are more to begin."""
+        with self._decide() as act:
+            now, loads = self._runtime.now(), self._loads
+            for _ in range(_BEGUN_AT_ONCE):
+                if self.closed or not self._due:
+                    return False
+                if loads.in_background >= loads.share_of_background:
+                    loads.want_more(act)
+                    return False
+                entry = self._due.popleft()
+                if self._is_due(entry, now):
+                    self._refresh(entry, now, act)
+            return True
+
+    def _refresh(self, entry: Entry, now: float, act: Actions) -> None:
+        query = self._query(entry)
+        if self._loads.joinable(query, now) is None:
+            flight = self.rotations.begin(query, now, self._settings.timeout, Purpose.REFRESH)
+            self._loads.advance(flight, now, act)
 
     def _is_due(self, entry: Entry, now: float) -> bool:
-        if entry.refresh_at > now:
+        if entry.refresh_at > now or not self.store.holds(entry):
             return False
-        return self._freshness.is_due(entry, now, pinned=entry.is_current and self.store.is_pinned(entry))
+        return self._freshness.is_due(entry, now) or (
+            entry.is_current and self.store.is_pinned(entry) and self._freshness.is_due(entry, now, pinned=True)
+        )
 
     def _read_last(self) -> Entry | None:
         """What a probe asks for: the current version that was read last."""
-        current = (entry for entry in self.store.entries() if entry.is_current)
+        current = (entry for entry in islice(self.store.entries(), _MANY) if entry.is_current)
         return max(current, key=lambda entry: entry.last_read, default=None)
 
     def _probe_beside(self, query: Query, now: float, act: Actions) -> None:
@@ -617,7 +662,7 @@ class Engine:
             self._freshness.postpone(entry, now, refused=verdict.refused, throttled=verdict.throttled)
             if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody
                 self._tell_stale(entry, now)
-            self.store.bury(now)
+            self.store.bury(now, (entry,))
 
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
         if self._refresher is not None and (nudge or not self._refresher.started):

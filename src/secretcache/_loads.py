@@ -51,6 +51,8 @@ class Loads:
         self.ticket = 0
         """The number of the request sent last."""
         self.open: set[Flight] = set()
+        self.in_background = 0
+        """How many of them were begun ahead of need."""
         self._settings = settings
         self._runtime = runtime
         self._attempt = attempt
@@ -118,6 +120,7 @@ class Loads:
         flight = Flight(queries, route)
         self.open.add(flight)
         self._waiting[flight] = None
+        self.in_background += flight.background
         if not_before is not None:
             self._newer[flight] = None
         if len(queries) == 1 and joinable:
@@ -151,6 +154,15 @@ class Loads:
     def under_way_anywhere(self) -> bool:
         """Whether an attempt is under way, left behind or not."""
         return bool(self._taken)
+
+    @property
+    def share_of_background(self) -> int:
+        """How many refreshes may be under way: half of a lane's threads are left to readers."""
+        return min(lane.width for lane in self._lanes.values()) // 2
+
+    def want_more(self, act: Actions) -> None:
+        """Lets the lanes grow, since more refreshes are due than may be under way."""
+        act.extend(lane.widen for region, lane in self._lanes.items() if self.board.is_well(region))
 
     @property
     def newer(self) -> tuple[Flight, ...]:
@@ -333,6 +345,7 @@ class Loads:
     def close(self) -> None:
         """Forgets the flights and lets the lanes' threads go."""
         self.open.clear()
+        self.in_background = 0
         self._joinable.clear()
         self._waiting.clear()
         self._newer.clear()
@@ -378,6 +391,7 @@ class Loads:
 
     def _land(self, flight: Flight, now: float, act: Actions) -> None:
         self.open.discard(flight)
+        self.in_background -= flight.background
         self._waiting.pop(flight, None)
         self._newer.pop(flight, None)
         if self._joinable.get(flight.query) is flight:

@@ -149,6 +149,11 @@ class Board:
         gate = max(region.throttled.until, now)
         return gate if region.breaker.closed else max(gate, self._last_chance_at, region.breaker.permit_due(now))
 
+    def is_well(self, name: str) -> bool:
+        """Whether a region has not failed lately: more may be asked of it at once."""
+        region = self._regions[name]
+        return not (region.breaker.failures or region.throttled.paced)
+
     def spread(self, candidates: Iterable[str], now: float) -> float:
         """Seconds over which those who wait for one of the candidates come, where they may go out only one by one."""
         paces = (self._regions[name].throttled for name in candidates)

@@ -66,6 +66,11 @@ class Lane:
         self._width = self._least
 
     @property
+    def width(self) -> int:
+        """How many threads it may have now."""
+        return self._width
+
+    @property
     def at_work(self) -> int:
         """How many of its threads have a job, or are about to take one."""
         return min(self._unfinished, self._threads)
