@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
+    from secretcache._bridged import Bridged
     from secretcache._events import Event
     from secretcache._flight import Waiter
     from secretcache._hooks import RotationEvent
@@ -149,6 +150,7 @@ class SecretCache:
         self._written = Written(self._now)
         self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
+        self._bridged: Bridged | None = None
         watch(self)
 
     @classmethod
@@ -321,6 +323,8 @@ class SecretCache:
         it still gets it.
         """
         self._current().invalidate(parse_secret_id(secret_id, self._settings.regions))
+        if self._bridged is not None:
+            self._bridged.clear()
 
     def connect(  # noqa: PLR0913 - as __init__
         self,
@@ -330,21 +334,30 @@ class SecretCache:
         is_auth_error: Callable[[Exception], bool],
         target: Hashable = None,
         timeout: float = 10.0,
-        max_refusals: int = 4,
+        max_refusals: int | None = 4,
         retry_refused_after: float | None = None,
     ) -> _T:
         """Logs in with a secret, also while its rotation is under way.
 
-        Calls `connect(secret)` and returns what it returns. A rotation changes the password before AWSCURRENT moves,
-        and replicas learn of it later still. So when the login is refused, this looks for the version that works:
-        AWSCURRENT read anew, AWSPENDING, AWSPREVIOUS; and again after 1 s to 10 s, until `timeout`. A value found
-        this way is used for that login only and never becomes what `get()` returns.
+        Calls `connect(secret)` and returns what it returns. While all is well that is all: AWSCURRENT, from memory.
 
-        Databases lock accounts after a few wrong passwords. Therefore, per target and *process* (with ten processes
-        all of this tenfold): at most `max_refusals - 2` logins are in flight, and never more than 3; a version that
-        has not logged in yet, and every version after a refusal, goes alone until one succeeds; a refused version is
-        tried again only when AWSCURRENT has moved to it, or when a password that worked since is refused in its turn;
-        after `max_refusals` refusals in 30 s without a success in between the call ends.
+        A rotation changes the password before AWSCURRENT moves, and replicas learn of it later still. So when the
+        target refuses AWSCURRENT, this call looks for the version that works: AWSCURRENT read anew, AWSPENDING,
+        AWSPREVIOUS; and again after 1 s to 10 s, until `timeout`. Other logins at that target wait for this search
+        instead of making their own. The version found never becomes what `get()` returns, but later logins at the
+        target begin with it: they need no read and are not refused. It is forgotten when AWSCURRENT moves, when the
+        target refuses it, and after 15 minutes without a successful login. Meanwhile AWSCURRENT is read in the
+        background, every 1 s at first and every 10 s to 15 s later, as long as logins go on.
+
+        A version that `connect` cannot use (it raises `SecretFormatError`: text that is no JSON, a key that is missing)
+        is passed over in the same way, without asking the target. An event `unusable` and a WARNING name it.
+
+        Some databases lock an account after a few wrong passwords. So this method limits refused logins, for each
+        target and *process* (with ten processes the server sees ten times as many): a refused version is tried again
+        only when AWSCURRENT has moved to it, or when a version that has worked since is refused in its turn; after a
+        refusal logins go one at a time until one succeeds. With a number as `max_refusals`, besides: at most
+        `max_refusals - 2` logins are in flight, and never more than 3, also while all is well; a version that has not
+        logged in yet goes alone; after `max_refusals` refusals in 30 s without a success in between the call ends.
 
         Args:
             secret_id: as for `get`.
@@ -355,7 +368,11 @@ class SecretCache:
             target: the account as the server counts refusals, such as `(host, port, user)`. Without it: the secret's
                 JSON keys `host`, `port` and `username`, as far as they are there, and the secret itself without `host`.
             timeout: seconds after which no further login is begun; waiting for a turn and for reads is part of it.
-            max_refusals: refused logins that this call risks at the target, those of other calls counted in.
+            max_refusals: refused logins that this call risks at the target, those of other calls counted in. None: the
+                server locks no accounts, so the number of logins in flight has no bound while none is refused. Say
+                None for PostgreSQL and Redis, which lock none, and for MySQL and MariaDB unless
+                `FAILED_LOGIN_ATTEMPTS` or `max_password_errors` is set there: the default of 4 makes a burst of logins
+                go two at a time.
             retry_refused_after: seconds after which a refused version may be tried again although AWSCURRENT has not
                 moved. Only for servers that lock no accounts, such as PostgreSQL as it comes. None: never.
 
@@ -363,6 +380,7 @@ class SecretCache:
             Exception: the last login's own error, when no version worked within the limits. What was tried stands in
                 its note and its attribute `secretcache_tried`: stages and version ids, never values.
             LoginNotTriedError: the same, but this call could not even try one login.
+            SecretFormatError: no version can be used; the error is that of the first one tried.
             SecretCacheError: as `get`, when there is no value to begin with.
             ConfigurationError: an argument is not sound; the message names it.
         """
@@ -389,7 +407,7 @@ class SecretCache:
         is_auth_error: Callable[[Exception], bool],
         target: Hashable = None,
         timeout: float = 10.0,
-        max_refusals: int = 4,
+        max_refusals: int | None = 4,
         retry_refused_after: float | None = None,
     ) -> _T:
         """`connect` for asyncio: the same steps and limits, shared with the threads of the process.
@@ -490,6 +508,8 @@ class SecretCache:
         nothing. Closing again does nothing.
         """
         self._current().close()
+        if self._bridged is not None:
+            self._bridged.clear(closed=True)
 
     def __enter__(self) -> Self:
         return self
@@ -569,7 +589,10 @@ class SecretCache:
             return None
 
     def _fresh(self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float) -> Secret:
-        """A stage's value from a request sent after this call, from the primary first where it is known."""
+        """A stage's value from a request sent after this call, from the primary first where it is known.
+
+        `newer_than`: every region is asked until one shows another version than this.
+        """
         wait = ThreadWait(self._runtime)
         engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
         if isinstance(begun, Secret):
@@ -591,13 +614,32 @@ class SecretCache:
     ) -> tuple[Engine, Secret | Waiter]:
         engine, query = self._current(), self._query(secret_id, stage, None)
         if newer_than is not None:
-            return engine, engine.begin(None, query, timeout, wake, forced=True, newer_than=newer_than)
+            return engine, engine.begin_search(query, newer_than, timeout, wake)
         return engine, engine.begin_afresh(query, timeout, wake)
 
     def _held_version(self, secret_id: str) -> str | None:
         """The version that AWSCURRENT has, as far as is known without a request."""
         entry, _ = self._current().current(parse_secret_id(secret_id, self._settings.regions))
         return entry.secret.version_id if entry is not None else None
+
+    def _held_secret(self, secret_id: str) -> Secret | None:
+        """AWSCURRENT as it is held, without a request; None where nothing is held that may still be served."""
+        entry, _ = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        return entry.secret if entry is not None and self._now() < entry.dead_at else None
+
+    def _look_behind(self, secret_id: str, newer_than: str) -> None:
+        """Has AWSCURRENT asked for, as `refresh(newer_than=)` does, and waits for nothing."""
+        self._current().look_behind(self._query(secret_id, CURRENT, None), newer_than)
+
+    def _bridged_logins(self) -> Bridged:
+        """What the logins of this cache have found out, made when the first one logs in."""
+        if self._bridged is None:
+            from secretcache._bridged import Bridged  # noqa: PLC0415 - as _connect, which has imported it
+
+            runtime = self._current_runtime()
+            with self._engine.lock:  # two logins at once share one
+                self._bridged = self._bridged or Bridged(runtime)
+        return self._bridged
 
     def _moves(self, secret_id: str) -> int:
         """How often AWSCURRENT was seen to move in this process."""
@@ -657,6 +699,7 @@ class SecretCache:
         self._clock = HitClock(self._now)
         self._hit_now = self._clock.now
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
+        self._bridged = None  # its lock may be held for ever by a thread that is not in this process
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine
 

@@ -246,6 +246,35 @@ class Engine:
             self._loads.advance(flight, now, act)
             return Waiter(None, query, flight, now + timeout, wake, forced=True)
 
+    def begin_search(self, query: Query, newer_than: str, timeout: float, wake: Callable[[], None]) -> Secret | Waiter:
+        """A part in a new flight for a login that was refused with this version; or another AWSCURRENT held already.
+
+        Unlike `refresh(newer_than=)` it is not spaced: one login searches for all others of its account, and not again
+        for a second where it found nothing.
+        """
+        with self._decide(for_reader=True) as act:
+            now, asked = self._runtime.now(), self._canonical(query)
+            self._loads.pass_time(now, act)
+            entry = self.store.find(query)
+            if entry is not None and query.is_current and entry.secret.version_id != newer_than and now < entry.dead_at:
+                return self._fresh(None, entry, now)
+            self._negatives.pop(asked, None)
+            self._loads.board.forget(asked)
+            flight = self.rotations.begin_newer(asked, newer_than, now, timeout, at_once=True)
+            flight.join(wake)
+            self._waits += 1
+            self._loads.advance(flight, now, act)
+            return Waiter(None, query, flight, now + timeout, wake, forced=True)
+
+    def look_behind(self, query: Query, newer_than: str) -> None:
+        """Begins a load of a key for which no reader waits, until a region shows another version than this one."""
+        with self._decide(for_reader=True) as act:
+            now, asked = self._runtime.now(), self._canonical(query)
+            self._loads.pass_time(now, act)
+            flight = self.rotations.begin_newer(asked, newer_than, now, self._settings.timeout)
+            self._loads.advance(flight, now, act)
+            self._wake_background(act, nudge=True)
+
     def subscribe(self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]) -> object:
         """Registers a rotation hook; returns the key that ends it."""
         with self._decide(for_reader=True) as act:

@@ -13,6 +13,7 @@ __all__ = [
     "SecretAccessDeniedError",
     "SecretCacheError",
     "SecretFormatError",
+    "SecretKeyError",
     "SecretNotFoundError",
     "SecretUnavailableError",
 ]
@@ -67,6 +68,12 @@ class SecretFormatError(SecretCacheError):
 
     Text of a binary one, JSON of text that is none. Never carries the text.
     """
+
+
+class SecretKeyError(SecretFormatError, KeyError):
+    """The JSON of the secret has no such key."""
+
+    __str__ = Exception.__str__  # KeyError's own shows the repr of the message
 
 
 class _ReadError(SecretCacheError):

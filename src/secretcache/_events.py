@@ -23,6 +23,7 @@ _LEVELS = {
     "identity": logging.WARNING,
     "not_offered": logging.WARNING,
     "divergence": logging.WARNING,
+    "unusable": logging.WARNING,
     "stale": logging.WARNING,
     "failover": logging.INFO,
     "rotation": logging.INFO,
@@ -40,12 +41,12 @@ class Event:
 
     name: str
     """What: `call`, `breaker`, `suspect`, `throttled`, `identity`, `not_offered`, `failover`, `stale`, `rotation`,
-    `divergence` or `bridged`."""
+    `divergence`, `bridged` or `unusable`."""
     region: str | None = None
     secret_id: str | None = None
     outcome: str | None = None
     """Of a call: `answered` or the class of its failure. Of a breaker: its new state. Of `stale`: `served` when the
-    episode begins, `over` when it ends. Of `rotation` and `divergence`: the version."""
+    episode begins, `over` when it ends. Of `rotation`, `divergence` and `unusable`: the version."""
     seconds: float | None = None
     """Of a call: how long it took. Of a gate: for how long it is closed. Of `stale`: the age of the value."""
     detail: str = ""

@@ -75,14 +75,20 @@ class Rotations:
         primary = self._store.primary_of(query.secret) or ""
         return self._loads.begin((query,), now, timeout, purpose, regions=regions, primary=primary)
 
-    def begin_newer(self, query: Query, newer_than: str, now: float, timeout: float) -> Flight:
-        """The load of a key for those who have a version that does not work: shared, and spaced one second apart."""
+    def begin_newer(
+        self, query: Query, newer_than: str, now: float, timeout: float, *, at_once: bool = False
+    ) -> Flight:
+        """The load of a key for those who have a version that does not work: shared, and spaced one second apart.
+
+        `at_once`: not spaced after earlier ones, though later ones are spaced after it.
+        """
         # Weakly: a flight holds values.
         last_sent_at, flight_of = self._spaced.get(query, (float("-inf"), _nothing))
         before = flight_of()
-        if before is not None and not before.over and not before.sent and before.newer_than == newer_than:
+        waiting = before is not None and not before.over and not before.sent and before.newer_than == newer_than
+        if before is not None and waiting and not at_once:
             return before
-        sent_at = max(now, last_sent_at + _SPACING)
+        sent_at = now if at_once else max(now, last_sent_at + _SPACING)
         primary = self._store.primary_of(query.secret) or ""
         flight = self._loads.begin(
             (query,),

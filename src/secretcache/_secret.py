@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
-from secretcache._errors import SecretFormatError
+from secretcache._errors import SecretFormatError, SecretKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,14 +146,14 @@ class Secret:
         """One key of a JSON secret. The JSON is parsed once, when it is first needed.
 
         Raises:
-            KeyError: there is no such key.
+            SecretKeyError: there is no such key. It is a KeyError, too.
             SecretFormatError: the secret is no JSON object.
         """
         if self._parsed is None:
             self._parse_once()
         if key in self._parsed:
             return self._parsed[key]
-        raise KeyError(f"secret {self.name!r} has no key {key!r}")
+        raise SecretKeyError(f"secret {self.name!r} has no key {key!r}")
 
     def __contains__(self, key: object) -> bool:
         if self._parsed is None:

@@ -101,10 +101,10 @@ def check_duration(argument: str, value: object, *, positive: bool = False) -> f
     return float(value)
 
 
-def check_count(argument: str, value: object) -> int:
-    """A whole number of 1 or more that is no bool."""
+def check_count(argument: str, value: object, *, or_else: str = "") -> int:
+    """A whole number of 1 or more that is no bool. `or_else`: what else the message says the argument may be."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{argument} must be a whole number of 1 or more, got {value!r}")
+        raise ConfigurationError(f"{argument} must be a whole number of 1 or more{or_else}, got {value!r}")
     return value
 
 
