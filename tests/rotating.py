@@ -105,8 +105,8 @@ class FakeCache:
     def _bridged_logins(self) -> Bridged:
         return self.bridged
 
-    def _moves(self, secret_id: str) -> int:
-        return self.moved
+    def _standing(self, secret_id: str) -> tuple[str, int]:
+        return self.held, self.moved
 
     def _emit(self, event: Event) -> None:
         self.events.append(event)

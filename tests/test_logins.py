@@ -103,7 +103,7 @@ def test_after_a_refusal_one_at_a_time_until_one_that_began_later_succeeds(open_
     assert open_door.look(pending) is Verdict.GO
     assert open_door.look(other) is None
     open_door.takes(pending)
-    assert [open_door.ask("v2").verdict for _ in range(2)] == [Verdict.GO] * 2
+    assert [open_door.look(other), open_door.ask("v2").verdict] == [Verdict.GO] * 2
 
 
 def test_the_login_that_began_last_before_a_refusal_was_known_says_nothing_either(open_door: Door) -> None:
@@ -287,6 +287,42 @@ def test_the_success_that_ends_the_care_wakes_all_who_wait(door: Door) -> None:
     first, *others = (door.ask("v2", limits=unbounded) for _ in range(20))
     door.takes(first)
     assert set(others) <= set(door.woken)
+
+
+def test_who_has_waited_longer_goes_first(open_door: Door) -> None:
+    first, second = open_door.ask(), open_door.ask()
+    waiting = [open_door.ask() for _ in range(3)]
+    open_door.takes(first)
+    assert open_door.ask().verdict is None, "a thread that logs in again and again does not keep the others out"
+    assert open_door.look(waiting[1]) is None
+    assert open_door.look(waiting[0]) is Verdict.GO
+    open_door.takes(second)
+    assert open_door.look(waiting[1]) is Verdict.GO
+    assert waiting[2].verdict is None
+
+
+def test_a_waiter_that_was_woken_and_does_not_look_is_passed_by(open_door: Door) -> None:
+    """Its event loop is blocked, perhaps by the very code that logs in next."""
+    first, _second = open_door.ask(), open_door.ask()
+    asleep, awake = open_door.ask(), open_door.ask()
+    open_door.takes(first)
+    assert asleep in open_door.woken
+    look_at = open_door.logins.look(awake)
+    assert look_at is not None
+    open_door.runtime.advance(look_at - open_door.runtime.now())
+    assert open_door.look(awake) is Verdict.GO
+    assert asleep.verdict is None
+
+
+def test_a_waiter_for_whom_time_alone_has_made_room_is_woken_by_the_next(open_door: Door) -> None:
+    for version in ("v2", "v3", "v4"):
+        open_door.refuses(open_door.ask(version))
+    flying, asleep = open_door.ask(), open_door.ask()
+    assert (flying.verdict, asleep.verdict) == (Verdict.GO, None)
+    open_door.logins.end(flying)
+    open_door.woken.clear()
+    open_door.look(asleep)
+    assert asleep.verdict is Verdict.GO
 
 
 def test_a_refusal_can_be_given_an_end(door: Door) -> None:

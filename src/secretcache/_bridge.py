@@ -283,8 +283,9 @@ class Bridge(Generic[_T]):
 
     def _remember(self, stage: str, secret: Secret, instead_of: str | None) -> None:
         """Lets other logins begin with this version, as long as AWSCURRENT is one that does not log in."""
+        if not self._failed and instead_of is None:
+            return  # AWSCURRENT has logged in; if it has moved meanwhile, the new version has not been tried yet
         held = self.cache._held_version(self.request.secret_id) or self._held.version_id  # noqa: SLF001
-        # Not where AWSCURRENT has moved during an ordinary login: the new version has not been tried yet.
         if held != secret.version_id and (held in self._failed or held == instead_of):
             self._bridged.remember(self._account(), secret, stage, held)
         if stage != CURRENT:
@@ -314,7 +315,7 @@ class Bridge(Generic[_T]):
             self.deadline,
             self.wake,
             cache,
-            partial(_seen, cache, request.secret_id),
+            partial(cache._standing, request.secret_id),  # noqa: SLF001
             instead_of,
             searched,
         )
@@ -332,10 +333,6 @@ _WORDS = {
     Verdict.LATE: "not tried, the time was over",
     Verdict.MOVED: "not tried, AWSCURRENT has moved meanwhile",
 }
-
-
-def _seen(cache: SecretCache, secret_id: str) -> tuple[str | None, int]:
-    return cache._held_version(secret_id), cache._moves(secret_id)  # noqa: SLF001
 
 
 def _target(secret: Secret) -> Hashable:

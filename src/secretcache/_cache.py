@@ -34,7 +34,7 @@ from secretcache._written import UpToDate, Written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
@@ -384,9 +384,7 @@ class SecretCache:
             SecretCacheError: as `get`, when there is no value to begin with.
             ConfigurationError: an argument is not sound; the message names it.
         """
-        with making:
-            from secretcache import _connect  # noqa: PLC0415 - a process that never logs in starts without it
-
+        _connect = _login_room()
         request = _connect.Request.checked(
             secret_id,
             connect,
@@ -397,7 +395,8 @@ class SecretCache:
             retry_refused_after=retry_refused_after,
             for_task=False,
         )
-        return _connect.connect(self, request, connect)
+        connected: _T = _connect.connect(self, request, connect)
+        return connected
 
     async def aconnect(  # noqa: PLR0913 - as __init__
         self,
@@ -415,9 +414,7 @@ class SecretCache:
         `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
         the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
         """
-        with making:
-            from secretcache import _connect  # noqa: PLC0415 - as in connect
-
+        _connect = _login_room()
         request = _connect.Request.checked(
             secret_id,
             connect,
@@ -428,7 +425,8 @@ class SecretCache:
             retry_refused_after=retry_refused_after,
             for_task=True,
         )
-        return await _connect.aconnect(self, request, connect)
+        connected: _T = await _connect.aconnect(self, request, connect)
+        return connected
 
     def prefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
         """Warms many secrets at once: twenty a request (BatchGetSecretValue), one by one where that is not allowed.
@@ -641,10 +639,10 @@ class SecretCache:
                 self._bridged = self._bridged or Bridged(runtime)
         return self._bridged
 
-    def _moves(self, secret_id: str) -> int:
-        """How often AWSCURRENT was seen to move in this process."""
-        _, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
-        return lineage.moves if lineage is not None else 0
+    def _standing(self, secret_id: str) -> tuple[str | None, int]:
+        """The version that AWSCURRENT has, as `_held_version`, and how often it was seen to move in this process."""
+        entry, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        return entry.secret.version_id if entry is not None else None, lineage.moves if lineage is not None else 0
 
     def _emit(self, event: Event) -> None:
         """Tells an event that happened outside of the engine."""
@@ -734,6 +732,17 @@ async def _aanswer(engine: Engine, waiter: Waiter, wait: TaskWait) -> Secret:
         raise
     await wait.until(engine.rotations.hooks.start(wait.wake))
     return engine.conclude(waiter)
+
+
+def _login_room() -> ModuleType:
+    """The module that carries logins out: a process that never logs in starts without it."""
+    room = sys.modules.get("secretcache._connect")
+    if room is not None and hasattr(room, "aconnect"):  # its last name: it is not half-way through its own import
+        return room
+    with making:  # a child forked in the middle of an import could never finish it
+        from secretcache import _connect  # noqa: PLC0415 - see above
+
+    return _connect
 
 
 def _unsubscribe(owner: weakref.ref[SecretCache], key: object) -> None:

@@ -18,7 +18,8 @@ Where the server locks accounts (`max_refusals` is a number, 4 by default), besi
 Where it locks none (`max_refusals=None`), logins wait for nothing until one is refused.
 
 A waiter takes its turn itself when it looks. No turn is handed over, so a cancelled or collected waiter cannot take a
-turn with it.
+turn with it. Who has waited longer goes first: a thread that logs in again and again does not keep the others out. A
+waiter that was woken and does not look, because its event loop is blocked, is passed by after a moment.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import os
 import weakref
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import cachetools
@@ -34,7 +36,7 @@ import cachetools
 from secretcache._runtime import SystemRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from secretcache._runtime import Runtime
 
@@ -46,6 +48,8 @@ REFUSALS_SECONDS = 30.0
 _OTHERS = 2
 """Versions beside the first that may have to be tried: one of three stages is right."""
 _TARGETS = 4096
+_PATIENCE = 0.05
+"""Seconds that a waiter which was woken has for taking its turn before later ones pass it by."""
 _VERSIONS = 16
 """How many versions a target's memory holds: three are in play at a time."""
 
@@ -92,6 +96,10 @@ class Turn:
     searched: bool = False
     """Whether the login has read this version after a refusal, and has nothing better to try."""
     verdict: Verdict | None = None
+    woken_at: float = float("inf")
+    """When it was woken first since it looked last; infinity: it was not."""
+    held_up: list[Turn] = field(default_factory=list, repr=False)
+    """The earlier waiters to which the room was left that there was at its last look."""
     outdated: bool = False
     """Whether its refusal shows that the password has changed: what was refused before may work now."""
     began: int = 0
@@ -140,10 +148,20 @@ class _Target:
         if not self._may_try(turn, held, moves, now):
             return Verdict.KNOWN
         if turn.limits.max_refusals is None:
-            return None if self.careful and self._in_flight_since_refusal() else Verdict.GO
-        # Each login in flight may be refused too.
-        room = min(self._width(turn, turn.limits.max_refusals), turn.limits.max_refusals - self.recent(now))
-        return Verdict.GO if len(self.flying) < room else None
+            if not self.careful:
+                return Verdict.GO
+            room = 0 if self._in_flight_since_refusal() else 1
+        else:
+            # Each login in flight may be refused too.
+            width = min(self._width(turn, turn.limits.max_refusals), turn.limits.max_refusals - self.recent(now))
+            room = width - len(self.flying)
+        turn.held_up = self._ahead(turn, now)[: max(room, 0)]
+        return Verdict.GO if room > len(turn.held_up) else None
+
+    def _ahead(self, turn: Turn, now: float) -> list[Turn]:
+        """The turns that have waited longer, but for those that were woken a while ago and have not looked."""
+        earlier = takewhile(lambda one: one is not turn, tuple(self.waiting))
+        return [one for one in earlier if one.verdict is None and now < one.woken_at + _PATIENCE]
 
     def is_spent(self, limits: Limits, now: float) -> bool:
         """Whether the target has refused as many logins as these limits allow."""
@@ -233,20 +251,24 @@ class Logins:
         """When a waiter should look again; None when its turn has a verdict."""
         held, moves = turn.seen()
         with self._lock:
-            turn.verdict = turn.target.judge(turn, held, moves, self._now())
-            if turn.verdict is None:
-                return turn.until
+            now, turn.woken_at = self._now(), float("inf")
+            turn.verdict = turn.target.judge(turn, held, moves, now)
             if turn.verdict is Verdict.GO:
                 self._number += 1
                 turn.began, turn.moves = self._number, moves
                 turn.target.flying[turn] = None
+        if turn.verdict is not None:
             return None
+        self._wake(turn.held_up, now)
+        return min(turn.until, now + _PATIENCE) if turn.held_up else turn.until
 
     def leave(self, turn: Turn) -> None:
         """A waiter waits no longer."""
         # Without the lock, as in end(): a task that is collected leaves too, wherever the collector happens to run.
         turn.target.waiting.pop(turn, None)
-        _wake(turn.target)
+        # No more than these can go at once after a refusal or where the server locks accounts. A waiter gets in line
+        # before it looks, and a login that leaves makes room before it wakes the others: no wake-up falls between.
+        self._wake(tuple(turn.target.waiting)[:IN_FLIGHT], self._now())
 
     def end(self, turn: Turn) -> None:
         """Gives a turn back, whatever came of it."""
@@ -266,8 +288,7 @@ class Logins:
             was_careful = turn.target.careful
             turn.target.accepted(turn)
             woken = tuple(turn.target.waiting) if was_careful and not turn.target.careful else ()
-        for one in woken:
-            one.wake()
+        self._wake(woken, self._now())
 
     def refused(self, turn: Turn) -> bool:
         """Records a refusal, wakes those who wait with that version; returns whether it was the last one allowed."""
@@ -276,16 +297,14 @@ class Logins:
             turn.target.rejected(turn, self._number, now)
             spent = turn.target.is_spent(turn.limits, now)
             woken = [one for one in tuple(turn.target.waiting) if one.version == turn.version]
-        for one in woken:
-            one.wake()
+        self._wake(woken, now)
         return spent
 
-
-def _wake(target: _Target) -> None:
-    # No more than these can go at once after a refusal or where the server locks accounts. A waiter gets in line before
-    # it looks, and a login that leaves makes room before it wakes the others: no wake-up falls between.
-    for turn in tuple(target.waiting)[:IN_FLIGHT]:
-        turn.wake()
+    @staticmethod
+    def _wake(turns: Iterable[Turn], now: float) -> None:
+        for one in turns:
+            one.woken_at = min(one.woken_at, now)
+            one.wake()
 
 
 _of_process: dict[int, Logins] = {}

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from secretcache import CacheClosedError, LoginNotTriedError, Secret, SecretCacheError
+from secretcache import CacheClosedError, LoginNotTriedError, Secret, SecretCache, SecretCacheError
+from secretcache._ids import Query, parse_secret_id
 from simulation.cloud import CANARY, RefusedError, version_id
 from simulation.loops import Loop
 from simulation.machine import chance
@@ -132,6 +133,11 @@ class Caller:
             ),
         )
 
+    def connect_often(self, name: str) -> None:
+        for _ in range(self.draw.randint(2, 8)):
+            self.connect(name)
+            self.machine.sleep(self.draw.choice([0.0, 0.1, 1.0, 5.0]))
+
     def aconnect(self, name: str) -> None:
         async def log_in(call: Call, secret: Secret) -> int:
             loop = asyncio.get_running_loop()
@@ -157,6 +163,7 @@ class Caller:
     def _begin_login(self, call: Call, secret: Secret) -> tuple[Any, int]:
         call.in_user_code += 1
         self._check_answer(call, secret)
+        self._check_remembered(call, secret)
         database, pid = self.world.databases[call.name], self.house.process.pid
         database.begin(pid)
         return database, pid
@@ -203,6 +210,7 @@ class Caller:
             house.cache,
             house.lags[name],
             floors=dict(house.floors),
+            moves=_current(house.cache, name)[1],
         )
         me = machine.current
         world.calls[me] = call
@@ -263,6 +271,20 @@ class Caller:
             world.fail(17, "a secret's repr shows its value")
         return answered
 
+    def _check_remembered(self, call: Call, secret: Secret) -> None:
+        """A remembered version is used only while AWSCURRENT is the one it stands in for, which was refused."""
+        bridged = call.cache._bridged
+        held, moves = _current(call.cache, call.name)
+        for found in list(bridged._found.values()) if bridged is not None else []:
+            if found.secret is not secret:
+                continue
+            self.world.counters["remembered"] += 1
+            if int(found.instead_of[:8]) not in self.world.databases[call.name].refused:
+                self.world.fail(25, f"{call.what} of {call.name} logs in instead of a version that was never refused")
+            # A move during this call may have come between the look at AWSCURRENT and the login.
+            if held not in (None, found.instead_of, secret.version_id) and moves == call.moves:
+                self.world.fail(25, f"{call.what} of {call.name} logs in with what stood in for another AWSCURRENT")
+
     def _check_floor(self, call: Call, secret: Secret, key: tuple[str, str | None, str | None]) -> None:
         floor, number = call.floors.get(key, (0, 0))
         sent = self.world.answered(secret).sent
@@ -315,6 +337,13 @@ class Caller:
         return arn if drawn < 0.9 else arn.rpartition("-")[0]
 
 
+def _current(cache: SecretCache, name: str) -> tuple[str | None, int]:
+    """The version that AWSCURRENT has in this cache, and how often it has moved; without a lock, since nobody runs."""
+    secret, store = parse_secret_id(name, cache._settings.regions), cache._engine.store
+    entry, lineage = store.find(Query(secret)), store.lineage_of(secret)
+    return entry.secret.version_id if entry else None, lineage.moves if lineage else 0
+
+
 def _short(value: Any) -> str:
     return f"{value.version_id[:8]} of {value.region}" if isinstance(value, Secret) else f"{value!s:.80}"
 
@@ -336,6 +365,7 @@ _OPERATIONS: tuple[Callable[[Caller, str], None], ...] = (
     Caller.prefetch,
     *[Caller.invalidate] * 2,
     Caller.look,
-    *[Caller.connect] * 4,
+    *[Caller.connect] * 3,
+    *[Caller.connect_often] * 2,
     Caller.aconnect,
 )

@@ -134,8 +134,7 @@ def rotate(world: World, draw: Random) -> None:
     vault = _vault(world, draw)
     if vault.rotating:
         return
-    vault.rotating = True
-    version = world.cloud.new_version()
+    version = vault.rotating = world.cloud.new_version()
     steps: list[Callable[[World, Vault, int], None]] = [_create, _set_password, _finish]
     _rotation(world, draw, vault, version, steps)
 
@@ -143,6 +142,8 @@ def rotate(world: World, draw: Random) -> None:
 def _rotation(
     world: World, draw: Random, vault: Vault, version: int, steps: list[Callable[[World, Vault, int], None]]
 ) -> None:
+    if vault.rotating != version:  # somebody has set another password by hand meanwhile
+        return
     if draw.random() < 0.15:  # it fails, and the service comes back to it later
         _later(world, draw.choice([3.0, 20.0]), lambda: _rotation(world, draw, vault, version, steps))
         return
@@ -167,16 +168,24 @@ def _set_password(world: World, vault: Vault, version: int) -> None:
 
 def _finish(world: World, vault: Vault, version: int) -> None:
     vault.change(current=version, previous=vault.now.current, pending=None)
-    vault.rotating = False
+    vault.rotating = 0
     world.machine.note(f"--- {vault.name}: AWSCURRENT is {version}")
     world.cloud.publish(vault, world.cloud.lag)
 
 
 def _give_up(world: World, vault: Vault) -> None:
     vault.change(pending=None)
-    vault.accepts, vault.rotating = vault.now.current, False
+    vault.accepts, vault.rotating = vault.now.current, 0
     world.machine.note(f"--- {vault.name}: the rotation is given up")
     world.cloud.publish(vault, world.cloud.lag)
+
+
+def set_by_hand(world: World, draw: Random) -> None:
+    """In the middle of a rotation somebody sets another password: the database and AWSCURRENT get it at once."""
+    vault = _vault(world, draw)
+    if vault.rotating:
+        version = vault.accepts = world.cloud.new_version()
+        _finish(world, vault, version)
 
 
 def roll_back(world: World, draw: Random) -> None:
@@ -400,6 +409,7 @@ _KINDS: dict[str, Callable[[World, Random], None]] = {
     "revoke": revoke,
     "rotate": rotate,
     "roll back": roll_back,
+    "set by hand": set_by_hand,
     "lag": lag,
     "jump": jump,
     "invalidate": invalidate,

@@ -15,6 +15,7 @@ _KINDS = (
     ("revoke", 2),
     ("rotate", 24),
     ("roll back", 12),
+    ("set by hand", 6),
     ("lag", 8),
     ("jump", 8),
     ("invalidate", 8),

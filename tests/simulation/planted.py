@@ -9,11 +9,12 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from secretcache import _engine
+from secretcache._bridged import Bridged
 from secretcache._engine import Engine, _Step
 from secretcache._events import Event
 from secretcache._freshness import Freshness
@@ -347,6 +348,14 @@ def _closed_for_ever(_: Any) -> Any:
     return close
 
 
+def _remember_for_ever(_: Any) -> Any:
+    def find(bridged: Any, account: Any, current: str) -> Any:
+        found = bridged._found.get(account)
+        return None if found is None else replace(found, instead_of=current)
+
+    return find
+
+
 PLANTS = (
     Plant(1, "each reader begins a flight of its own", Loads, "joinable", _nothing),
     Plant(2, "a reader waits for its flight, whatever its own deadline", Engine, "look", _look_at_the_flight_alone),
@@ -383,5 +392,6 @@ PLANTS = (
     Plant(20, "refused logins are not counted", Logins, "refused", lambda _: lambda *_args: False),
     Plant(21, "close() wakes nobody", Engine, "close", _close_in_silence),
     Plant(21, "the periodic thread is not told to end", Refresher, "dismiss", _nothing),
+    Plant(25, "a remembered version outlives a move of AWSCURRENT", Bridged, "find", _remember_for_ever),
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
 )

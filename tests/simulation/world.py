@@ -54,6 +54,8 @@ class Call:
     low: int
     cache: SecretCache
     lags: int
+    moves: int = 0
+    """How often its secret's AWSCURRENT had moved when it began."""
     closing: bool = False
     in_user_code: int = 0
     cancelled: bool = False
