@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 import weakref
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex, TypeVar
 
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError, SecretNotFoundError
@@ -18,6 +19,7 @@ from secretcache._freshness import Retry
 from secretcache._hits import HitClock
 from secretcache._hooks import check_hook, is_async
 from secretcache._ids import CURRENT, PREVIOUS, Query, parse_secret_id
+from secretcache._lazy import importing
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
 from secretcache._settings import (
@@ -366,7 +368,7 @@ class SecretCache:
             SecretCacheError: as `get`, when there is no value to begin with.
             ConfigurationError: an argument is not sound; the message names it.
         """
-        with making:
+        with importing("secretcache._connect"), making.one():
             from secretcache import _connect  # noqa: PLC0415 - a process that never logs in starts without it
 
         request = _connect.Request.checked(
@@ -397,7 +399,7 @@ class SecretCache:
         `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
         the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
         """
-        with making:
+        with importing("secretcache._connect"), making.one():
             from secretcache import _connect  # noqa: PLC0415 - as in connect
 
         request = _connect.Request.checked(
@@ -453,7 +455,8 @@ class SecretCache:
             botocore.exceptions.BotoCoreError: the parameters are not valid, or no region could be reached.
             CacheClosedError: the cache was closed.
         """
-        from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
+        with importing("botocore"), making.one():
+            from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
 
         return get_secret_value(self, params)
 
@@ -481,7 +484,7 @@ class SecretCache:
         check_hook(hook)
         if is_async(hook):
             raise ConfigurationError("hook must be a plain function, got a coroutine function: nobody would await it")
-        return self._current().listen(hook)
+        return Handle(partial(_stop_listening, weakref.ref(self), self._current().listen(hook)))
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.
@@ -498,6 +501,18 @@ class SecretCache:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a SecretCache is not pickled: it holds locks, threads and secrets' values. Make one in each process "
+            "(`SecretCache(...)`, or `default_cache()`), where multiprocessing passes arguments too"
+        )
 
     def __repr__(self) -> str:
         return f"<SecretCache regions={list(self._settings.regions)} ttl={self._settings.ttl:g} s>"
@@ -613,7 +628,7 @@ class SecretCache:
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
-        with making:
+        with importing("secretcache._prefetch"), making.one():
             from secretcache._prefetch import Prefetch  # noqa: PLC0415 - a process that never prefetches needs none
 
         seconds = check_duration("timeout", timeout, positive=True)
@@ -640,7 +655,8 @@ class SecretCache:
         self._engine.lock.acquire()
 
     def _after_fork_in_parent(self) -> None:
-        self._engine.lock.release()
+        with contextlib.suppress(RuntimeError):  # an interrupt came before it was taken
+            self._engine.lock.release()
 
     def _after_fork_in_child(self) -> None:
         # The parent's lock may be held for ever by a thread that is not in this process: it is left alone.
@@ -656,6 +672,7 @@ class SecretCache:
         self._now = self._runtime.now
         self._clock = HitClock(self._now)
         self._hit_now = self._clock.now
+        self._written.begin_anew()
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine
@@ -697,6 +714,12 @@ def _unsubscribe(owner: weakref.ref[SecretCache], key: object) -> None:
     cache = owner()
     if cache is not None:  # in a forked child: the child's own engine
         cache._current().unsubscribe(key)  # noqa: SLF001
+
+
+def _stop_listening(owner: weakref.ref[SecretCache], key: object) -> None:
+    cache = owner()
+    if cache is not None:  # in a forked child: the child's own bulletin
+        cache._current().bulletin.forget(key)  # noqa: SLF001
 
 
 def _as_it_is(transport: Transport) -> Transport:

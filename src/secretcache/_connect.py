@@ -20,6 +20,7 @@ from secretcache._errors import (
 )
 from secretcache._events import Event
 from secretcache._ids import CURRENT, PREVIOUS
+from secretcache._lazy import importing
 from secretcache._logins import Limits, Turn, Verdict, logins_of
 from secretcache._settings import check_count, check_duration
 from secretcache._transport._botocore import making
@@ -336,7 +337,7 @@ def _awaitable(logging_in: Awaitable[_T]) -> Awaitable[_T]:
 
 def _rounds(runtime: Runtime, deadline: float, pauses: list[float]) -> Retrying:
     """Rounds until one says that the call is over, or the time is. What to sleep before a round is left in `pauses`."""
-    with making:  # a child forked in the middle of an import could never finish it
+    with importing("tenacity"), making.one():  # a child forked in the middle of an import could never finish it
         import tenacity  # noqa: PLC0415 - 36 ms, and seldom needed
 
     longer = tenacity.wait_exponential(min=_FIRST_PAUSE, max=_LONGEST_PAUSE)

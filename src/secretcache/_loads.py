@@ -176,7 +176,7 @@ class Loads:
 
     def taken(self, flight: Flight, leg: Leg, now: float) -> bool:
         """Whether a request is still wanted, now that a thread has time for it."""
-        if flight.over or not leg.running:
+        if flight.over or not leg.running or leg.taken_at is not None:  # after an interrupt it may be submitted twice
             return False
         leg.taken_at = now
         self._taken.add(leg)
@@ -257,8 +257,9 @@ class Loads:
 
     def _submit(self, flight: Flight, leg: Leg) -> None:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
-        if not self._lanes[leg.region].submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
-            self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
+        lane = self._lanes[leg.region]
+        if not lane.submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
+            self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", f"this process may start no more threads ({lane.refusal})"))
 
     def _prepare(self, region: str) -> None:
         engine = self._owner()
