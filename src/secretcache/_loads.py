@@ -148,6 +148,9 @@ class Loads:
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
         """Does what is due in a flight: asks the next region, ends it."""
         route = flight.route
+        for leg in route.legs:
+            if not leg.handed_over and leg.running:  # an interrupt ended the step that began it
+                self._dispatch(flight, leg, now, act)
         while not flight.over and (next_leg := route.due(now)):
             self._dispatch(flight, next_leg, now, act)
             if route.only_begun(now):  # as nearly all are: there is nothing else to decide
@@ -254,6 +257,7 @@ class Loads:
         elif engine is not None:
             act.extend([engine.reload] if leg.reload else [])
             act.append(partial(self._submit, flight, leg))
+            leg.handed_over = True  # after that: handed over twice, it is taken up once
 
     def _submit(self, flight: Flight, leg: Leg) -> None:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
