@@ -263,7 +263,11 @@ class Loads:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
         lane = self._lanes[leg.region]
         if not lane.submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
-            self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", f"this process may start no more threads ({lane.refusal})"))
+            self._tell(
+                flight,
+                leg,
+                Failure(Fault.LOCAL, "NoThread", f"this process may start no more threads ({lane.refusal})"),
+            )
 
     def _prepare(self, region: str) -> None:
         engine = self._owner()
