@@ -123,7 +123,12 @@ def test_a_call_inside_another_threads_step_waits_for_it(cache: SecretCache) -> 
         told.append(cache.get("cold").name)
 
     thread = threading.Thread(target=read)
-    Inside(cache, lambda: (thread.start(), began.wait(PATIENCE)))
+
+    def start() -> None:
+        thread.start()
+        assert began.wait(PATIENCE)
+
+    Inside(cache, start)
     cache.get("other")
     thread.join(PATIENCE)
     assert told == ["cold"]
@@ -133,30 +138,35 @@ AT_EXIT = """
 import sys
 from interrupting import make_cache
 
+cache = make_cache(timeout=2.0)
+state = sys.argv[1]
+if state == "warm":
+    cache.get("warm")
+
 class Last:
-    def __init__(self):
-        self.cache = make_cache(timeout=2.0)
-        if sys.argv[1] == "warm":
-            self.cache.get("warm")
-    def __del__(self, is_finalizing=sys.is_finalizing, write=sys.stdout.write, flush=sys.stdout.flush):
+    def __del__(self, cache=cache, is_finalizing=sys.is_finalizing, write=sys.stdout.write, flush=sys.stdout.flush):
         try:
-            self.cache.get("cold")
+            cache.get("cold")
         except Exception as error:
             write(f"{is_finalizing()} {type(error).__name__} {error}")
             flush()
 
 last = Last()
-last.itself = last
+if state == "collected":  # together with the cache: the collector clears weak references first
+    last.itself = last
+else:
+    sys.keeps = cache
 """
 
 
-@pytest.mark.parametrize("state", ["warm", "cold"])
+@pytest.mark.parametrize("state", ["warm", "cold", "collected"])
 def test_a_first_read_in_a_finalizer_at_exit_ends(state: str) -> None:
     """Before Python 3.12 `Thread.start()` waits there for ever."""
     command = [sys.executable, "-W", "ignore", "-c", AT_EXIT, state]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=3 * PATIENCE, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("True SecretUnavailableError"), done.stdout + done.stderr
+    assert ("this cache is being collected" if state == "collected" else "is shutting down") in done.stdout
 
 
 def test_a_cache_is_not_pickled_and_the_message_says_what_to_do() -> None:

@@ -254,7 +254,9 @@ class Loads:
         if self._stuck(leg.region) >= WIDTH:
             self.board.give_back(leg.region, leg.permit, now)
             leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
-        elif engine is not None:
+        elif engine is None:  # a finalizer of what is collected together with the cache reads: nothing will be sent
+            leg.end(now, Failure(Fault.LOCAL, "Collected", "this cache is being collected"))
+        else:
             act.extend([engine.reload] if leg.reload else [])
             act.append(partial(self._submit, flight, leg))
             leg.handed_over = True  # after that: handed over twice, it is taken up once

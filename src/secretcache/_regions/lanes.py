@@ -7,6 +7,7 @@ threads is the bound on how many can ever be stuck: by construction, not by a ch
 from __future__ import annotations
 
 import queue
+from sys import is_finalizing
 from typing import TYPE_CHECKING
 
 from secretcache._events import complain
@@ -59,6 +60,9 @@ class Lane:
 
         False: it will not run, because the system grants this process no thread; `refusal` says why.
         """
+        if is_finalizing():  # the threads there are were stopped, and none can be started
+            self.refusal = "the interpreter is shutting down"
+            return False
         queued = _Job(job)
         try:
             if self._has_thread(queued):
