@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import inspect
 import sys
 import threading
 import time
@@ -73,6 +74,7 @@ class _Code:
 
     def __init__(self, code: CodeType) -> None:
         self.names = {one.offset: one.opname for one in dis.get_instructions(code)}
+        self._can_rest = bool(code.co_flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR))
         # Only from Python 3.11 on, where the handlers stand in a table and not in the frame.
         self._handlers = getattr(dis.Bytecode(code), "exception_entries", ())
 
@@ -86,6 +88,8 @@ class _Code:
         if before is None or self.names[before].startswith(_PREFIXES):  # Python 3.10 looks at the begin
             return sys.version_info < (3, 11)
         name = self.names[before]
+        if name == "RESUME" and self._can_rest:
+            return False  # a trace function that raises where a coroutine goes on confuses CPython 3.11 itself
         looks = name.startswith(_CHECKING) and not name.startswith(_NO_CHECK)
         return looks and self._handler(before) == self._handler(here)
 
@@ -164,6 +168,9 @@ def what_is_lost(cache: SecretCache) -> list[str]:
     lost += ["an attempt is under way"] if loads._taken else []
     lost += ["a reader is paused"] if engine._paused else []
     lost += ["a hook is being called"] if any(one.runner for one in hooks._subscriptions) else []
+    lost += ["a hook is not called"] if any(one.pending for one in hooks._subscriptions) else []
+    refresher = engine._refresher
+    lost += ["no thread looks"] if refresher is not None and not refresher._runs and not engine.closed else []
     lost += ["a task waits for hooks"] if hooks._awaited else []
     lost += ["events are not told"] if engine.bulletin.pending else []
     breakers, now = [region.breaker for region in loads.board._regions.values()], cache._now()

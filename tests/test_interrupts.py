@@ -19,6 +19,7 @@ from secretcache import Secret, SecretCache
 from support import PATIENCE, InThread
 
 CALLS: dict[str, Callable[[SecretCache], object]] = {
+    "get, the first of all": lambda cache: cache.get("cold"),
     "get, cold": lambda cache: cache.get("cold"),
     "get, hit": lambda cache: cache.get("warm"),
     "get, another stage": lambda cache: cache.get("warm", version_stage="AWSPENDING"),
@@ -33,12 +34,23 @@ CALLS: dict[str, Callable[[SecretCache], object]] = {
     "add and cancel an event hook": lambda cache: cache.add_event_hook(id).cancel(),
     "close": lambda cache: cache.close(),
     "aget, cold": lambda cache: asyncio.run(_aget(cache, "cold")),
+    "refresh, a rotation": lambda cache: _rotate(cache).refresh("warm"),
+    "arefresh, a rotation": lambda cache: asyncio.run(_arefresh(_rotate(cache), "warm")),
     "connect": lambda cache: cache.connect("warm", lambda _: "connection", is_auth_error=lambda _: False),
 }
 
 
-IN_BOTH = ["get, cold", "prefetch"]
+IN_BOTH = ["get, the first of all", "get, cold", "prefetch", "refresh, a rotation", "arefresh, a rotation"]
 """Those that do other things where no background thread does them."""
+
+
+def _rotate(cache: SecretCache) -> SecretCache:
+    cache._given_transport.version = "v2"  # type: ignore[union-attr]
+    return cache
+
+
+async def _arefresh(cache: SecretCache, name: str) -> Secret:
+    return await cache.arefresh(name)
 
 
 async def _aget(cache: SecretCache, name: str) -> Secret:
@@ -64,7 +76,10 @@ def test_an_interrupt_anywhere_in_a_call_leaves_the_cache_whole(call: str, refre
 
 def _interrupted(call: str, refresh: str, place: int | None) -> list[int]:
     with make_cache(refresh=refresh) as cache:
-        cache.get("warm")
+        seen: list[object] = []
+        if "first" not in call:
+            cache.get("warm")
+            cache.add_rotation_hook("warm", seen.append)
         tracer = Tracer(place)
         try:
             with tracer.tracing():
@@ -75,6 +90,10 @@ def _interrupted(call: str, refresh: str, place: int | None) -> list[int]:
         if not cache._engine.closed:
             answers(cache, where)
         until_nothing_is_lost(cache, where)
+        if "rotation" in call:
+            rotated = cache.refresh("warm").string == "v2"  # an interrupt may have come before it
+            until_nothing_is_lost(cache, where)
+            assert (rotated, len(seen)) in {(True, 1), (False, 0)}, f"interrupted at {where}: {len(seen)} calls"
     return tracer.places
 
 

@@ -690,23 +690,24 @@ class SecretCache:
 def _answer(engine: Engine, waiter: Waiter, wait: ThreadWait) -> Secret:
     try:
         wait.until_over(engine, waiter)
-    except BaseException:  # interrupted: what its flight has brought is told all the same
+        engine.rotations.hooks.run()
+    except BaseException:  # interrupted, or a hook exits: what its flight has brought is told all the same
         engine.cut_off()
         raise
-    engine.rotations.hooks.run()
     return engine.conclude(waiter)
 
 
 async def _aanswer(engine: Engine, waiter: Waiter, wait: TaskWait) -> Secret:
     try:
         await wait.until_over(engine, waiter)
+        over = engine.rotations.hooks.start(wait.wake)
     except GeneratorExit:  # collected: a finalizer takes no lock, and the next reader sees to what is pending
         engine.collected()
         raise
     except BaseException:  # cancelled: what its flight has brought is told all the same
         engine.cut_off()
         raise
-    await wait.until(engine.rotations.hooks.start(wait.wake))
+    await wait.until(over)
     return engine.conclude(waiter)
 
 

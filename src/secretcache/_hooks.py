@@ -58,6 +58,8 @@ class Subscription:
     pending: deque[RotationEvent] = field(default_factory=deque)
     runner: object = None
     """Who calls the hook now: an object that only the caller knows."""
+    begun: bool = False
+    """Whether the hook itself was reached: an interrupt before that leaves the event to the next caller."""
     load_at: float = float("-inf")
     """When to try to load the secret, if nobody has read it."""
 
@@ -72,11 +74,13 @@ class Subscription:
         Raises:
             KeyboardInterrupt, SystemExit: the hook raised it, in a thread that is not the cache's own.
         """
-        hook = self._hook()
         try:
+            hook = self._hook()
             if hook is not None:
                 self._call(hook, event)
         except BaseException as error:
+            if not self.begun:  # an interrupt
+                raise
             complain("a rotation hook of secret %r failed; the new version is in use all the same", self.secret_id)
             if passes(error):
                 raise
@@ -85,10 +89,12 @@ class Subscription:
 
     def _call(self, hook: _Hook, event: RotationEvent) -> None:
         if self.loop is None:
+            self.begun = True
             hook(event)
             return
         import asyncio  # noqa: PLC0415 - loaded already: the hook came from a loop
 
+        self.begun = True
         awaiting = _await(hook, event)
         try:
             running = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
@@ -206,6 +212,7 @@ class Hooks:
             for one in tuple(those.left):
                 self._to_worker(one, partial(self._call_claimed, one, those))
         except BaseException:  # an interrupt: what no worker has taken up is free again
+            self._awaited.pop(those, None)
             for one in self._subscriptions:
                 if one.runner is those:
                     one.runner = None
@@ -280,21 +287,22 @@ class Hooks:
 
     def _drain(self, one: Subscription, me: object) -> None:
         event: RotationEvent | None = None
-        begun = False
         try:
             while True:
                 with self._lock:
-                    if not one.pending or one.runner is not me:
+                    if one.runner is not me:
+                        return
+                    if not one.pending:
                         one.runner = None
                         return
-                    begun = False
+                    one.begun = False
                     event = one.pending[0]
                     del one.pending[0]  # with pop() an interrupt could come before the event is known here
-                begun = True
                 if not one.call(event):
                     self._count_failure()
+                event = None
         except BaseException:  # a hook that exits, or an interrupt
-            if begun:
+            if event is not None and one.begun:
                 self._count_failure()
             elif event is not None:
                 one.pending.appendleft(event)
