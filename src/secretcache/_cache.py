@@ -298,7 +298,8 @@ class SecretCache:
         runs a hook; others that noticed the same, and what the hook itself reads, do not wait for it. Where that read
         was cancelled or out of time, a worker runs the hook all the same.
 
-        A hook may use the cache. What it raises is logged and changes nothing.
+        A hook may use the cache. What it raises is logged and changes nothing; `KeyboardInterrupt` and `SystemExit` go
+        on in the thread of a read that runs the hook, and end no thread of the cache's own.
 
         Args:
             secret_id: the secret's name, or its partial or full ARN in any listed region.
@@ -472,7 +473,8 @@ class SecretCache:
         """Calls `hook(event)` for what happens inside: calls, breakers, failovers, rotations; for metrics.
 
         It is called in their order, outside every lock, by whichever thread noticed: it should return at once. Its
-        exceptions are logged and change nothing. Hits are no events.
+        exceptions are logged and change nothing, but for `KeyboardInterrupt` and `SystemExit` in a thread of the
+        application, where they go on. Hits are no events.
 
         Returns:
             A handle; its `cancel()` ends it.
@@ -490,7 +492,8 @@ class SecretCache:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.
 
         The background thread is joined, two seconds at most. An attempt stuck in I/O ends by itself and changes
-        nothing. Closing again does nothing.
+        nothing. Closing again does nothing. A signal handler should set a flag, and leave closing to the program: where
+        it has interrupted its thread inside the cache, this raises `SecretUnavailableError`.
         """
         self._current().close()
 
