@@ -38,7 +38,7 @@ from soak_trouble import Forks, Interrupter, Misbehaving, Reads
 OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 FAULTS: list[Fault] = [Refuse(), Reset(), ResetMidway(), Silent(), Delay(0.3), Drip(0.2), INTERNAL_500, HTML_503]
 SECRETS, THREADS, TASKS = 200, 32, 4
-HOOKED = 20
+HOOKED = 100
 TTL = 10.0
 WARM_UP = 30.0
 SETTLE = 70.0  # seconds: the longest retry, and a ttl
@@ -179,7 +179,8 @@ def endure_everything(soak: Soak, seconds: float) -> list[str]:
     print(
         f"interrupted reads: {soak.times.interrupted}; forks: {forks.done}; hooks called: {sum(hooks.calls.values())}, "
         f"rotation hooks {hooks.calls['rotation hook']}; exits of hooks passed on to readers: "
-        f"{soak.times.exits + soak.reads['exits']}; a read's worst time beyond its timeout: {soak.times.worst:.2f} s"
+        f"{soak.times.exits + soak.reads['exits']}; a read's worst time beyond its timeout: {soak.times.worst:.2f} s, "
+        f"while the machine kept a thread waiting for up to {soak.times.stall:.2f} s"
     )
     return wrong + forks.failed
 
@@ -187,6 +188,7 @@ def endure_everything(soak: Soak, seconds: float) -> list[str]:
 def endure(soak: Soak, seconds: float, trouble: Callable[[float], None]) -> list[str]:
     threads = [threading.Thread(target=soak.read_on, args=(number,), daemon=True) for number in range(THREADS)]
     threads.append(threading.Thread(target=lambda: asyncio.run(tasks(soak)), daemon=True))
+    threads.append(threading.Thread(target=soak.times.watch_stalls, args=(soak.stop,), daemon=True))
     for thread in threads:
         thread.start()
     trouble(WARM_UP)
@@ -218,7 +220,7 @@ def judge(soak: Soak, before: dict[str, int], after: dict[str, int], late: list[
     for what, slack in {"rss_kib": 20_000, "threads": 2, "fds": 40, "objects": 20_000}.items():
         if after[what] > before[what] + slack:
             wrong.append(f"{what} grew from {before[what]} to {after[what]}")
-    print(soak.cache.stats())
+    print(soak.cache.stats().regions)
     return wrong
 
 
