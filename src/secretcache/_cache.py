@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 import weakref
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex, TypeVar
 
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError, SecretNotFoundError
@@ -18,6 +19,7 @@ from secretcache._freshness import Retry
 from secretcache._hits import HitClock
 from secretcache._hooks import check_hook, is_async
 from secretcache._ids import CURRENT, PREVIOUS, Query, parse_secret_id
+from secretcache._lazy import importing
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
 from secretcache._settings import (
@@ -298,7 +300,8 @@ class SecretCache:
         runs a hook; others that noticed the same, and what the hook itself reads, do not wait for it. Where that read
         was cancelled or out of time, a worker runs the hook all the same.
 
-        A hook may use the cache. What it raises is logged and changes nothing.
+        A hook may use the cache. What it raises is logged and changes nothing; `KeyboardInterrupt` and `SystemExit` go
+        on in the thread of a read that runs the hook, and end no thread of the cache's own.
 
         Args:
             secret_id: the secret's name, or its partial or full ARN in any listed region.
@@ -469,7 +472,8 @@ class SecretCache:
             botocore.exceptions.BotoCoreError: the parameters are not valid, or no region could be reached.
             CacheClosedError: the cache was closed.
         """
-        from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
+        with importing("botocore"), making.one():
+            from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
 
         return get_secret_value(self, params)
 
@@ -485,7 +489,8 @@ class SecretCache:
         """Calls `hook(event)` for what happens inside: calls, breakers, failovers, rotations; for metrics.
 
         It is called in their order, outside every lock, by whichever thread noticed: it should return at once. Its
-        exceptions are logged and change nothing. Hits are no events.
+        exceptions are logged and change nothing, but for `KeyboardInterrupt` and `SystemExit` in a thread of the
+        application, where they go on. Hits are no events.
 
         Returns:
             A handle; its `cancel()` ends it.
@@ -497,13 +502,14 @@ class SecretCache:
         check_hook(hook)
         if is_async(hook):
             raise ConfigurationError("hook must be a plain function, got a coroutine function: nobody would await it")
-        return self._current().listen(hook)
+        return Handle(partial(_stop_listening, weakref.ref(self), self._current().listen(hook)))
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.
 
         The background thread is joined, two seconds at most. An attempt stuck in I/O ends by itself and changes
-        nothing. Closing again does nothing.
+        nothing. Closing again does nothing. A signal handler should set a flag, and leave closing to the program: where
+        it has interrupted its thread inside the cache, this raises `SecretUnavailableError`.
         """
         self._current().close()
         if self._bridged is not None:
@@ -516,6 +522,18 @@ class SecretCache:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a SecretCache is not pickled: it holds locks, threads and secrets' values. Make one in each process "
+            "(`SecretCache(...)`, or `default_cache()`), where multiprocessing passes arguments too"
+        )
 
     def __repr__(self) -> str:
         return f"<SecretCache regions={list(self._settings.regions)} ttl={self._settings.ttl:g} s>"
@@ -653,7 +671,7 @@ class SecretCache:
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
-        with making:
+        with importing("secretcache._prefetch"), making.one():
             from secretcache._prefetch import Prefetch  # noqa: PLC0415 - a process that never prefetches needs none
 
         seconds = check_duration("timeout", timeout, positive=True)
@@ -680,7 +698,8 @@ class SecretCache:
         self._engine.lock.acquire()
 
     def _after_fork_in_parent(self) -> None:
-        self._engine.lock.release()
+        with contextlib.suppress(RuntimeError):  # an interrupt came before it was taken
+            self._engine.lock.release()
 
     def _after_fork_in_child(self) -> None:
         # The parent's lock may be held for ever by a thread that is not in this process: it is left alone.
@@ -696,6 +715,7 @@ class SecretCache:
         self._now = self._runtime.now
         self._clock = HitClock(self._now)
         self._hit_now = self._clock.now
+        self._written.begin_anew()
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
         self._bridged = None  # its lock may be held for ever by a thread that is not in this process
         # The engine last: by its pid other threads tell that all is in place.
@@ -714,23 +734,24 @@ class SecretCache:
 def _answer(engine: Engine, waiter: Waiter, wait: ThreadWait) -> Secret:
     try:
         wait.until_over(engine, waiter)
-    except BaseException:  # interrupted: what its flight has brought is told all the same
+        engine.rotations.hooks.run()
+    except BaseException:  # interrupted, or a hook exits: what its flight has brought is told all the same
         engine.cut_off()
         raise
-    engine.rotations.hooks.run()
     return engine.conclude(waiter)
 
 
 async def _aanswer(engine: Engine, waiter: Waiter, wait: TaskWait) -> Secret:
     try:
         await wait.until_over(engine, waiter)
+        over = engine.rotations.hooks.start(wait.wake)
     except GeneratorExit:  # collected: a finalizer takes no lock, and the next reader sees to what is pending
         engine.collected()
         raise
     except BaseException:  # cancelled: what its flight has brought is told all the same
         engine.cut_off()
         raise
-    await wait.until(engine.rotations.hooks.start(wait.wake))
+    await wait.until(over)
     return engine.conclude(waiter)
 
 
@@ -739,7 +760,7 @@ def _login_room() -> ModuleType:
     room = sys.modules.get("secretcache._connect")
     if room is not None and hasattr(room, "aconnect"):  # its last name: it is not half-way through its own import
         return room
-    with making:  # a child forked in the middle of an import could never finish it
+    with importing("secretcache._connect"), making.one():
         from secretcache import _connect  # noqa: PLC0415 - see above
 
     return _connect
@@ -749,6 +770,12 @@ def _unsubscribe(owner: weakref.ref[SecretCache], key: object) -> None:
     cache = owner()
     if cache is not None:  # in a forked child: the child's own engine
         cache._current().unsubscribe(key)  # noqa: SLF001
+
+
+def _stop_listening(owner: weakref.ref[SecretCache], key: object) -> None:
+    cache = owner()
+    if cache is not None:  # in a forked child: the child's own bulletin
+        cache._current().bulletin.forget(key)  # noqa: SLF001
 
 
 def _as_it_is(transport: Transport) -> Transport:

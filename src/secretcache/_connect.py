@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from secretcache._bridge import Bridge, Request
 from secretcache._errors import ConfigurationError
+from secretcache._lazy import importing
 from secretcache._steps import Login, Wait
 from secretcache._transport._botocore import making
 from secretcache._waiting import TaskWait, ThreadWait
@@ -57,7 +58,7 @@ def connect(cache: SecretCache, request: Request, login: Callable[[Secret], _T])
             return step
 
     if not drive(bridge.begin()):
-        with making:  # a child forked in the middle of an import could never finish it
+        with importing("tenacity"), making.one():
             from tenacity import Retrying  # noqa: PLC0415 - 36 ms, and needed only while AWSCURRENT does not log in
 
         rounds = Retrying(**_rounds(bridge), sleep=lambda seconds: carry_out(bridge.pause(seconds)))
@@ -98,7 +99,7 @@ async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret
         return await drive(bridge.round_())
 
     if not await drive(bridge.begin()):
-        with making:
+        with importing("tenacity"), making.one():
             from tenacity import AsyncRetrying  # noqa: PLC0415 - as in connect
 
         await AsyncRetrying(**_rounds(bridge), sleep=pause)(search)

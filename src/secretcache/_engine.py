@@ -6,16 +6,18 @@ import os
 import weakref
 from collections import Counter
 from functools import partial
+from sys import is_finalizing
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import cachetools
 
-from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError
-from secretcache._events import Bulletin, Event, Handle
+from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError, SecretUnavailableError
+from secretcache._events import Bulletin, Event, complain
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
 from secretcache._ids import CURRENT, Query, SecretId
+from secretcache._lazy import importing
 from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for, made_again, remembered
 from secretcache._refresher import Refresher
@@ -31,14 +33,18 @@ from secretcache._versions import is_of, read_answer, read_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from typing_extensions import Self  # for type checkers only: nothing is imported
+
     from secretcache._hooks import RotationEvent
     from secretcache._lineage import Lineage
     from secretcache._regions.health import RegionHealth
-    from secretcache._runtime import Runtime
+    from secretcache._runtime import Lock, Runtime
     from secretcache._settings import Settings
     from secretcache._stats import CacheStats
 
 __all__ = ["Engine"]
+
+_T = TypeVar("_T")
 
 _REFRESHES = 2
 """Refreshes under way at a time: half of a lane's threads are left to readers."""
@@ -69,6 +75,7 @@ class Engine:
         self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
         self.bulletin = Bulletin(runtime.now)
         self._loads.board.heard = self.bulletin.heard
+        self._loads.board.events = self.bulletin.pending  # filled under the lock: they are told in their order
         learn = partial(_learn, weakref.ref(self))
         self.rotations = Rotations(settings, runtime, self.store, self._loads, self._freshness, learn)
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
@@ -102,7 +109,8 @@ class Engine:
         Raises:
             SecretCacheError: the refusal of every region, as long as it is remembered.
         """
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             entry = self.store.find(query)
@@ -146,7 +154,8 @@ class Engine:
         """When a waiter should look again; None when there is nothing left to wait for."""
         if self._is_settled(waiter.flight):
             return None
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             over = waiter.flight.over or now >= waiter.until
@@ -168,7 +177,8 @@ class Engine:
     def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
         flight = waiter.flight
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
@@ -215,7 +225,7 @@ class Engine:
 
         Workers call the hooks that it would have called, and the background looks after its flight from now on.
         """
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             act.append(self.rotations.hooks.hand_over)
             if not self.closed:
                 self._wake_background(act, nudge=True)
@@ -227,7 +237,8 @@ class Engine:
 
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             self._loads.bar(secret)
             self.store.forget(secret, self._loads.ticket)
             # All of them: another id of the same secret may have been refused.
@@ -236,7 +247,8 @@ class Engine:
 
     def begin_afresh(self, query: Query, timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new flight, from the primary first, whatever was remembered of a refusal."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now, asked = self._runtime.now(), self._canonical(query)
             self._loads.pass_time(now, act)
             self._negatives.pop(asked, None)
@@ -252,7 +264,8 @@ class Engine:
         Unlike `refresh(newer_than=)` it is not spaced: one login searches for all others of its account, and not again
         for a second where it found nothing.
         """
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now, asked = self._runtime.now(), self._canonical(query)
             self._loads.pass_time(now, act)
             entry = self.store.find(query)
@@ -268,7 +281,8 @@ class Engine:
 
     def look_behind(self, query: Query, newer_than: str) -> None:
         """Begins a load of a key for which no reader waits, until a region shows another version than this one."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now, asked = self._runtime.now(), self._canonical(query)
             self._loads.pass_time(now, act)
             flight = self.rotations.begin_newer(asked, newer_than, now, self._settings.timeout)
@@ -277,7 +291,8 @@ class Engine:
 
     def subscribe(self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]) -> object:
         """Registers a rotation hook; returns the key that ends it."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             if len(self.store.pins) >= self._settings.max_entries - 1 and secret not in self.store.pins:
                 raise ConfigurationError(
                     f"max_entries={self._settings.max_entries} leaves no room: "
@@ -287,19 +302,20 @@ class Engine:
             self._wake_background(act, nudge=True)
         return subscription.key
 
-    def listen(self, hook: Callable[[Event], object]) -> Handle:
-        """Registers who is told of events."""
-        with self._decide(for_reader=True):
+    def listen(self, hook: Callable[[Event], object]) -> object:
+        """Registers who is told of events; returns the key that ends it."""
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             return self.bulletin.listen(hook)
 
     def unsubscribe(self, key: object) -> None:
         """Ends the registration of a rotation hook."""
-        with self._decide():
+        with self._step() as act, act, self.lock:
             self.rotations.cancel(key)
 
     def learned(self, entry: Entry, region: str) -> None:
         """DescribeSecret has told which region is a secret's primary."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             if region in self._settings.regions:
                 self.store.learn_primary(entry, region)
                 lineage = entry.record.lineage
@@ -309,17 +325,20 @@ class Engine:
 
     def current(self, secret: SecretId) -> tuple[Entry | None, Lineage | None]:
         """What is held of a secret's current version, and what is known of those before it."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             return self.store.find(Query(secret)), self.store.lineage_of(secret)
 
     def is_paired(self, entry: Entry, previous: Secret | None) -> bool:
         """Whether AWSPREVIOUS, as it was read, is that of the current version held."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             return self.store.is_paired(entry, previous)
 
     def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new batch of at most twenty."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             flight = self._loads.begin(queries, now, timeout, Purpose.COLD)
@@ -344,16 +363,17 @@ class Engine:
 
     def peek(self, query: Query) -> Secret | None:
         """The value, if it may be served as it is; marks nothing as read."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             entry = self.store.find(query)
             return entry.secret if entry is not None and self._runtime.now() < entry.serve_until else None
 
     def stats(self, hits: int = 0) -> CacheStats:
         """The counts at this moment. `hits`: those that never came here."""
-        with making:
+        with importing("secretcache._stats"), making.one():
             from secretcache._stats import CacheStats  # noqa: PLC0415 - a process starts without it
 
-        with self._decide():
+        with self._step() as act, act, self.lock:
             return CacheStats(
                 len(self.store),
                 self._waits,
@@ -369,17 +389,17 @@ class Engine:
 
     def health(self) -> Mapping[str, RegionHealth]:
         """The condition of each region at this moment."""
-        with making:  # and not under the lock: it is read from disk
+        with importing("secretcache._regions.health"), making.one():  # and not under the lock: it is read from disk
             from secretcache._regions import health  # noqa: F401, PLC0415 - a process starts without it
 
-        with self._decide():
+        with self._step() as act, act, self.lock:
             return MappingProxyType(self._loads.health(self._transport.host, self._runtime.now()))
 
     def heir(self, runtime: Runtime, transport: Transport, *, with_values: bool = True) -> Engine:
         """An engine for a process forked off this one, or restored from its snapshot: nothing of it but the values."""
         engine = Engine(self._settings, runtime, transport, self._policy)
         engine.closed = self.closed
-        engine.bulletin.heirs(self.bulletin)
+        engine.bulletin.inherit(self.bulletin)
         engine.rotations.hooks.inherit(self.rotations.hooks)
         engine.store.pins = self.store.pins
         engine._loads.ticket = self._loads.ticket
@@ -399,15 +419,14 @@ class Engine:
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
-        with self.lock:
+        with self._step() as act, act, self.lock:
             self.closed = True
-            wakes = [*self._paused, *(wake for flight in self._loads.open for wake in flight.waiters())]
+            act.extend(self._paused)
+            act.extend(wake for flight in self._loads.open for wake in flight.waiters())
             self._loads.close()
-            wakes += self.rotations.hooks.close()
+            act.extend(self.rotations.hooks.close())
             self.store.clear()
             self._negatives.clear()
-        for wake in wakes:
-            wake()
         if self._refresher is not None:
             self._refresher.stop()
         self._transport.close()
@@ -416,7 +435,7 @@ class Engine:
 
     def work(self) -> float | None:
         """Refreshes what has fallen due, moves on what nobody waits for; returns when to look again, None: never."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             now = self._runtime.now()
             if self.closed:
                 return None
@@ -440,19 +459,19 @@ class Engine:
 
     def taken(self, flight: Flight, leg: Leg, *, sends: bool = False) -> bool:
         """Whether the request is still wanted, now that a thread has time for it. Sends: its client is there too."""
-        with self._decide():
+        with self._step() as act, act, self.lock:
             now, loads = self._runtime.now(), self._loads
             wanted = not self.closed and loads.taken(flight, leg, now)
             return wanted and (not sends or loads.started(flight, leg, now))
 
     def started(self, flight: Flight | None, leg: Leg) -> bool:
         """Whether the request is still wanted, now that its client is there."""
-        with self._decide():
+        with self._step() as act, act, self.lock:
             return not self.closed and self._loads.started(flight, leg, self._runtime.now())
 
     def ended(self, flight: Flight | None, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             now = self._runtime.now()
             failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
             if self.closed:
@@ -473,8 +492,12 @@ class Engine:
 
     # With the lock held.
 
-    def _decide(self, *, for_reader: bool = False) -> _Step:
-        return _Step(self, for_reader)
+    def _step(self) -> _Step:
+        return _Step(self)
+
+    def _refuse_if_closed(self) -> None:
+        if self.closed:
+            raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
 
     def _refresh_due(self, now: float, act: Actions) -> None:
         due = sorted((one for one in self.store.entries() if self._is_due(one, now)), key=_refresh_at)
@@ -665,35 +688,75 @@ class Engine:
             act.append(self._refresher.nudge if nudge else self._refresher.start)
 
 
-class _Step:
-    """One step: decided under the lock, acted upon after it. A class, no generator: a read takes six of them."""
+class _Step(list["Callable[[], None]"]):
+    """One step: decided under the lock, acted upon after it. Used as `with self._step() as act, act, self.lock:`.
 
-    __slots__ = ("_act", "_engine", "_for_reader")
+    A signal handler that raises (a time limit, Ctrl-C) may do so at each call, and at the begin of each function:
 
-    def __init__(self, engine: Engine, for_reader: bool) -> None:  # noqa: FBT001
+    - The lock stands in the `with` statement itself. The interpreter looks for signals between a method of ours that
+      takes a lock and the `with` block, and the lock would be held for ever. It does not look between a lock's own
+      `__enter__`, which is C, and the block.
+    - The step stands there twice. An interrupt at the begin of `__exit__` ends it before it has done anything: then
+      the second does what was decided. A request that is counted as under way would never be sent otherwise.
+    """
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._for_reader = for_reader
-        self._act: Actions = []
 
-    def __enter__(self) -> Actions:
-        self._engine.lock.acquire()
-        if self._engine.closed and self._for_reader:
-            self._engine.lock.release()
-            raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
-        return self._act
+    def __enter__(self) -> Self:
+        lock = self._engine.lock
+        if lock._is_owned() or is_finalizing():  # noqa: SLF001 - threading's own name for it
+            _refuse_to_wait(lock)
+        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        engine = self._engine
-        events = engine._loads.board.events  # noqa: SLF001 - a part of the engine
-        if events:
-            engine.bulletin.post(events)
-            events.clear()
-        engine.lock.release()
-        if kind is None:
-            for do in self._act:
-                do()
-        if engine.bulletin.waiting:
-            engine.bulletin.tell()
+        if self:
+            try:
+                _do(self)
+            except BaseException:
+                _do_the_rest(self)
+                raise
+        bulletin = self._engine.bulletin
+        if bulletin.pending:
+            bulletin.tell()
+
+
+def _do(act: Actions) -> None:
+    while act:
+        act[0]()
+        del act[0]
+
+
+def _do_the_rest(act: Actions) -> None:
+    """Does what is left after an error or an interrupt: the action that it came from again, for it may not have begun.
+
+    Each action may be done twice: a request that was taken up is not taken up again, and a wake-up more does no harm.
+    """
+    while act:
+        try:
+            act[0]()
+        except BaseException:  # noqa: BLE001 - the first error is the one to raise
+            complain("an action after a step failed")
+        del act[0]
+
+
+def _refuse_to_wait(lock: Lock) -> None:
+    """Raises where a wait for the lock would last for ever."""
+    if lock._is_owned():  # noqa: SLF001 - as above
+        raise SecretUnavailableError(
+            "this call came from a signal handler, a finalizer or a garbage collection that interrupted this thread "
+            "inside the same SecretCache, which it would wait for: only values that are held and fresh can be read "
+            "there. Let the handler set a flag, and read the secret where the flag is seen"
+        )
+    # Only this thread runs any more. A daemon thread that the interpreter has stopped may hold the lock for ever.
+    if not lock.acquire(blocking=False):
+        raise SecretUnavailableError(
+            "the interpreter is shutting down, and one of its threads was stopped inside this SecretCache: read the "
+            "secret earlier, for example in a function registered with atexit"
+        )
+    lock.release()
 
 
 def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
@@ -720,10 +783,10 @@ def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...]
     lifetimes = engine._lifetime, engine._lifetime_by_id  # noqa: SLF001
 
     def attempt(flight: weakref.ref[Flight], queries: tuple[Query, ...], leg: Leg) -> None:
-        ready = transport.ready(leg.region)
+        ready = _guarded(partial(transport.ready, leg.region)) is True
         if not _wanted(owner, flight, leg, sends=ready):
             return
-        unmade = None if ready else transport.prepare(leg.region)
+        unmade = None if ready else _guarded(partial(transport.prepare, leg.region))
         if unmade is None and not ready and not _sends(owner, flight, leg):
             return
         outcome = unmade or _ask(transport, queries, leg, lifetimes[queries[0].version_id is not None])
@@ -747,9 +810,16 @@ def _sends(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) ->
 def _ask(
     transport: Transport, queries: tuple[Query, ...], leg: Leg, lifetime: Lifetime
 ) -> dict[Query, Secret] | Failure:
+    return _guarded(partial(_send, transport, queries, leg, lifetime))
+
+
+def _guarded(work: Callable[[], _T]) -> _T | Failure:
+    """Whatever it raises becomes a failure: its readers are told, and the lane's thread is free again."""
     try:
-        return _send(transport, queries, leg, lifetime)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, its readers are told, and the thread is free again
+        return work()
+    except MemoryError:
+        return Failure(Fault.LOCAL, "MemoryError", "this process has no memory left")
+    except BaseException as error:  # noqa: BLE001 - `SystemExit` of user code included
         return Failure(Fault.LOCAL, type(error).__name__, "an error of secretcache itself: please report it")
 
 

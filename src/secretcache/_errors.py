@@ -100,7 +100,10 @@ class CredentialsError(_ReadError):
 
 
 class SecretUnavailableError(_ReadError):
-    """No region could answer in time.
+    """No region could answer in time, or this process could not ask.
+
+    It has no thread or file descriptor left, its interpreter is shutting down, or the call came from a signal handler
+    or finalizer that interrupted its own thread inside the cache; the message says which.
 
     Attributes:
         attempts: each request made: region, endpoint host, error, seconds.

@@ -148,6 +148,9 @@ class Loads:
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
         """Does what is due in a flight: asks the next region, ends it."""
         route = flight.route
+        for leg in route.legs:
+            if not leg.handed_over and leg.running:  # an interrupt ended the step that began it
+                self._dispatch(flight, leg, now, act)
         while not flight.over and (next_leg := route.due(now)):
             self._dispatch(flight, next_leg, now, act)
             if route.only_begun(now):  # as nearly all are: there is nothing else to decide
@@ -176,7 +179,7 @@ class Loads:
 
     def taken(self, flight: Flight, leg: Leg, now: float) -> bool:
         """Whether a request is still wanted, now that a thread has time for it."""
-        if flight.over or not leg.running:
+        if flight.over or not leg.running or leg.taken_at is not None:  # after an interrupt it may be submitted twice
             return False
         leg.taken_at = now
         self._taken.add(leg)
@@ -251,14 +254,22 @@ class Loads:
         if self._stuck(leg.region) >= WIDTH:
             self.board.give_back(leg.region, leg.permit, now)
             leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
-        elif engine is not None:
+        elif engine is None:  # a finalizer of what is collected together with the cache reads: nothing will be sent
+            leg.end(now, Failure(Fault.LOCAL, "Collected", "this cache is being collected"))
+        else:
             act.extend([engine.reload] if leg.reload else [])
             act.append(partial(self._submit, flight, leg))
+            leg.handed_over = True  # after that: handed over twice, it is taken up once
 
     def _submit(self, flight: Flight, leg: Leg) -> None:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
-        if not self._lanes[leg.region].submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
-            self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
+        lane = self._lanes[leg.region]
+        if not lane.submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
+            self._tell(
+                flight,
+                leg,
+                Failure(Fault.LOCAL, "NoThread", f"this process may start no more threads ({lane.refusal})"),
+            )
 
     def _prepare(self, region: str) -> None:
         engine = self._owner()

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from secretcache._errors import ConfigurationError
 from secretcache._freshness import Retry
 from secretcache._ids import is_region, partition_of
+from secretcache._lazy import importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -202,7 +203,8 @@ def _fips_asked_by(config: Any) -> str:
 
 
 def _check_fips(asked_by: Mapping[str, str]) -> None:
-    from secretcache._transport._endpoints import regions_with_fips  # noqa: PLC0415 - imports botocore
+    with importing("botocore"):
+        from secretcache._transport._endpoints import regions_with_fips  # noqa: PLC0415 - imports botocore
 
     for region in [region for region in asked_by if region not in regions_with_fips()]:
         raise ConfigurationError(
@@ -235,7 +237,8 @@ def default_regions(environ: Mapping[str, str] | None = None) -> tuple[str, ...]
 
 
 def _region_of_session() -> str | None:
-    import botocore.session  # noqa: PLC0415 - 100 ms, and needed only where no region is given
+    with importing("botocore"):
+        import botocore.session  # noqa: PLC0415 - 100 ms, and needed only where no region is given
 
     region: str | None = botocore.session.Session().get_config_variable("region")
     return region

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -367,7 +366,8 @@ def _fork(world: World, parent: House, draw: Random, *, with_hooks: bool) -> Non
     me = machine.current
     mine, locks = me.process, me.locks
     me.process, me.locks = child.process, 0
-    child.cache = copied = copy.copy(cache)
+    child.cache = copied = object.__new__(SecretCache)  # copy.copy gives the same cache
+    vars(copied).update(vars(cache))
     child.numbers = set(parent.numbers)
     child.leaving = cache._engine.closed
     copied._given_runtime, copied._given_transport = child.runtime, child.wire

@@ -113,7 +113,7 @@ def _nothing(_: Any) -> Callable[..., None]:
 
 def _look_at_the_flight_alone(_: Any) -> Any:
     def look(engine: Any, waiter: Any) -> float | None:
-        with engine._decide(for_reader=True) as act:
+        with engine._step() as act, act, engine.lock:
             engine._loads.pass_time(engine._runtime.now(), act)
             over: bool = waiter.flight.over
             wake_at: float = waiter.flight.wake_at
@@ -299,7 +299,7 @@ def _same_flights(real: Any) -> Any:
 
 def _make_clients_under_the_lock(_: Any) -> Any:
     def started(engine: Any, flight: Any, leg: Any) -> bool:
-        with engine._decide():
+        with engine.lock:
             engine._transport.prepare(leg.region)
             wanted: bool = not engine.closed and engine._loads.started(flight, leg, engine._runtime.now())
             return wanted
@@ -307,15 +307,11 @@ def _make_clients_under_the_lock(_: Any) -> Any:
     return started
 
 
-def _tell_before_release(_: Any) -> Any:
+def _tell_before_release(real: Any) -> Any:
     def leave(step: Any, kind: object, error: object, trace: object) -> None:
-        events = step._engine._loads.board.events
-        step._engine.bulletin.post(events)
-        events.clear()
-        step._engine.bulletin.tell()
-        step._engine.lock.release()
-        for do in step._act if kind is None else ():
-            do()
+        with step._engine.lock:
+            step._engine.bulletin.tell()
+        real(step, kind, error, trace)
 
     return leave
 

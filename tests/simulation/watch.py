@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from secretcache import _cache, _engine
-from secretcache._engine import Engine, _Step
+from secretcache import _cache, _engine, _refresher
+from secretcache._engine import Engine
 from secretcache._events import Bulletin
 from secretcache._lineage import Judgement, Lineage
 from secretcache._loads import Loads
@@ -88,6 +89,7 @@ def _made(real: Callable[..., Any]) -> Callable[..., Any]:
         house.engine = engine
         for part in (engine, engine._loads, engine.store, engine._loads.board, engine.bulletin):
             part.house = house
+        engine.lock.before_release = partial(_look_for_permits, engine)
         engine.bulletin._now = _aside(engine.bulletin._now)
         engine._loads.open, engine._loads._taken, engine._paused = InOrder(), InOrder(), InOrder()
         for region in engine._loads.board._regions.values():
@@ -284,16 +286,11 @@ def _permitted(real: Callable[..., Any]) -> Callable[..., Any]:
     return permit
 
 
-def _exited(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leave(step: Any, kind: object, error: object, trace: object) -> None:
-        loads = step._engine._loads
-        for region in loads.board._regions.values():
-            held = region.breaker._permit
-            if held is not None and not step._engine.closed and not _has_leg(loads, held):
-                world().check_permit(region.name, held)
-        real(step, kind, error, trace)
-
-    return leave
+def _look_for_permits(engine: Any) -> None:
+    for region in engine._loads.board._regions.values():
+        held = region.breaker._permit
+        if held is not None and not engine.closed and not _has_leg(engine._loads, held):
+            world().check_permit(region.name, held)
 
 
 def _has_leg(loads: Any, permit: Any) -> bool:
@@ -381,15 +378,12 @@ def _concluded(real: Callable[..., Any]) -> Callable[..., Any]:
     return conclude
 
 
-def _posted(real: Callable[..., Any]) -> Callable[..., Any]:
-    def post(bulletin: Any, events: Any) -> None:
-        here = world()
-        events = list(events)
-        for event in events:
-            here.noticed(bulletin, event)
-        real(bulletin, events)
+def _told(real: Callable[..., Any]) -> Callable[..., Any]:
+    def tell(bulletin: Any, event: Any) -> Any:
+        world().noticed(bulletin, event)
+        return real(bulletin, event)
 
-    return post
+    return tell
 
 
 WRAPS: tuple[tuple[Any, str, _Wrap], ...] = (
@@ -405,11 +399,10 @@ WRAPS: tuple[tuple[Any, str, _Wrap], ...] = (
     (Board, "record", _recorded),
     (Breaker, "give_back", _given_back),
     (Breaker, "permit", _permitted),
-    (_Step, "__exit__", _exited),
     (Lineage, "judge", _judged),
     (Store, "put", _put),
     (Store, "refuse", _dropped),
-    (Bulletin, "post", _posted),
+    (Bulletin, "_tell", _told),
 )
 
 
@@ -419,6 +412,8 @@ def installed() -> Iterator[None]:
     machine = SimpleNamespace(getpid=_pid)
     swaps: list[tuple[Any, str, Any]] = [
         (lanes, "queue", SimpleNamespace(SimpleQueue=_queue, Empty=__import__("queue").Empty)),
+        (lanes, "here", SimpleNamespace()),  # the tasks share one thread with the tests
+        (_refresher, "here", SimpleNamespace()),
         (_engine, "os", machine),
         (_cache, "os", machine),
         (_cache, "process_lock", _process_lock),

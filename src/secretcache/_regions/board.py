@@ -17,7 +17,7 @@ from secretcache._regions.tally import Tally
 from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, MutableSequence, Sequence
 
     from secretcache._ids import Query
     from secretcache._regions.health import RegionHealth
@@ -89,7 +89,7 @@ class Board:
         self.policy = policy
         self.random = random
         self.budget = Budget.full(policy, now())
-        self.events: list[Event] = []
+        self.events: MutableSequence[Event] = []
         """What has changed since somebody last told of it; told after the lock is released."""
         self.heard: Callable[[], bool] = _always
         """Whether anybody listens: a call that nobody hears of makes no event. All other events are logged too."""

@@ -71,6 +71,8 @@ class Leg:
     failure: Failure | None = None
     silent: bool = False
     """Whether it has been told that this region is silent."""
+    handed_over: bool = False
+    """Whether it is among the actions of a step: an interrupt may end a step in which it was only begun."""
 
     @property
     def running(self) -> bool:

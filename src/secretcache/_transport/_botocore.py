@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
@@ -32,34 +33,44 @@ _MAKING_SECONDS = 5.0
 
 
 class _Making:
-    """Counts the threads that import botocore or make a client, so that a fork can wait until there is none."""
+    """Knows the threads that import a module or make a client, so that a fork can wait until there is none.
+
+    Each has a lock of its own and holds it meanwhile: `with making.one():`. A count that a method raises and lowers
+    would be wrong for ever after an interrupt between the method and the `with` block, and every fork would wait.
+    """
 
     def __init__(self) -> None:
         self.start_anew()
 
     def start_anew(self) -> None:
-        """In a child: the threads that were counted are not there."""
-        self._changed = threading.Condition(threading.Lock())
-        self._threads = 0
+        """In a child: the threads of the parent are not there."""
+        self._locks: set[weakref.ref[threading.RLock]] = set()
+        self._paused: list[threading.RLock] = []
+        self._gate = threading.RLock()
         self._sessions: weakref.WeakKeyDictionary[object, threading.Lock] = weakref.WeakKeyDictionary()
 
-    def __enter__(self) -> None:
-        with self._changed:
-            self._threads += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._changed:
-            self._threads -= 1
-            self._changed.notify_all()
+    def one(self) -> threading.RLock:
+        """The lock to be held while a thread makes or imports something; it waits there while a fork goes on."""
+        lock = threading.RLock()
+        with self._gate:
+            self._locks.add(weakref.ref(lock, self._locks.discard))
+        return lock
 
     def pause(self) -> None:
-        """Lets none begin, once those who did have ended; waits for them, five seconds at most."""
-        self._changed.acquire()
-        self._changed.wait_for(lambda: not self._threads, _MAKING_SECONDS)
+        """Lets none begin, once those who did have ended; waits for them, five seconds at most in all."""
+        self._gate.acquire()
+        until = time.monotonic() + _MAKING_SECONDS
+        for lock in [lock for reference in tuple(self._locks) if (lock := reference()) is not None]:
+            if lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                self._paused.append(lock)
 
     def go_on(self) -> None:
         """Takes `pause` back."""
-        self._changed.release()
+        while self._paused:
+            with contextlib.suppress(RuntimeError):
+                self._paused.pop().release()
+        with contextlib.suppress(RuntimeError):
+            self._gate.release()
 
     @contextlib.contextmanager
     def alone_with(self, session: object) -> Iterator[None]:
@@ -139,7 +150,7 @@ class BotocoreTransport:
         if ready is not None and not self._closed and ready.take():
             return ready
         while not self._closed:
-            with quiet_bodies(), making:
+            with quiet_bodies(), making.one():
                 client = self._client(region)
             # One that a reload has retired meanwhile is not there any more at the next look.
             if isinstance(client, Failure) or client.take():
