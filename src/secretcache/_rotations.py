@@ -178,7 +178,8 @@ class Rotations:
             self._tell_divergence(secret)
 
     def _tell_divergence(self, secret: Secret) -> None:
-        self._event("divergence", secret, f"version {secret.version_id} is taken, though nobody could place it")
+        why = "no region that answers has shown another for 15 minutes, and nobody could place it: was it promoted?"
+        self._event("divergence", secret, f"version {secret.version_id} is taken: {why}")
 
     def _place(self, entry: Entry, previous: Secret, now: float, act: Actions) -> None:
         lineage = entry.record.lineage
@@ -199,6 +200,9 @@ class Rotations:
             self._tell_divergence(secret)
             return
         self._freshness.recheck(entry, now, lineage.lags)
+        if judgement is Judgement.OVERLAPS:  # the region is believed: its next answer settles it
+            self._freshness.recheck_now(entry, now, lineage.lags)
+            return
         if lineage.is_long_behind(secret.region, now):
             why = f"still shows version {secret.version_id}, not {lineage.current}: was this replica promoted?"
             self._event("divergence", secret, why)

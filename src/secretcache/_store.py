@@ -16,7 +16,7 @@ from secretcache._tombstones import Tombstones
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from secretcache._freshness import Freshness
@@ -28,6 +28,7 @@ HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 """What a reader passed: the bare id for AWSCURRENT, else the id with stage and version."""
 _Which: TypeAlias = "tuple[str | None, str | None]"
 _NEVER = float("-inf")
+_NOT_TAKEN = (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED, Judgement.OVERLAPS)
 _CURRENT: _Which = (CURRENT, None)
 _PREVIOUS: _Which = (PREVIOUS, None)
 
@@ -126,6 +127,11 @@ class Store:
         """The number of the last request sent, as the engine tells with each answer."""
         self.outdated = False
         """Whether an answer did not show the current version, since somebody last looked."""
+        self.overlapped = False
+        """Whether an answer was not taken only because its request overlapped with another one, since somebody last
+        looked. Asked again, the same region settles it."""
+        self.silent: Mapping[str, float] = {}
+        """By region: since when no request to it has been answered."""
         self._only_region = regions[0] if len(regions) == 1 else None
         self._primary = primary
         self.primaries: cachetools.LRUCache[str, str] = cachetools.LRUCache(max_entries)
@@ -233,9 +239,11 @@ class Store:
         if lineage is None:
             self._lineages[text] = self._lineage(secret, max(ticket, self.sent), ticket)
             return
-        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
+        judged = lineage.judge(
+            secret.region, secret.version_id, ticket, now, self.primary_of(query.secret), self.silent
+        )
         # Late, and another version than the one read since: it may be newer, and nobody can tell.
-        unplaced = judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
+        unplaced = judged in _NOT_TAKEN
         if secret.version_id != lineage.current and (unplaced or secret.version_id in lineage.superseded):
             if stands is None or judged is not Judgement.LATE or _is_of_no_use(lineage, secret, stands, now):
                 self.outdated = True
@@ -255,8 +263,11 @@ class Store:
         lineage = record.lineage
         if lineage is None or not query.is_current or _entry_of(record, _CURRENT):
             return False
-        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
-        return judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
+        primary = self.primary_of(query.secret)
+        judged = lineage.judge(secret.region, secret.version_id, ticket, now, primary, self.silent)
+        late = judged is Judgement.LATE and lineage.believes(secret.region, ticket, primary)
+        self.overlapped = self.overlapped or late or judged is Judgement.OVERLAPS
+        return judged in _NOT_TAKEN
 
     def refuse(self, query: Query, ticket: int) -> None:
         """Forgets a value that every region refuses. Answers to requests up to that ticket do not bring it back."""
@@ -423,13 +434,16 @@ class Store:
         lineage = entry.record.lineage
         if lineage is None and secret.version_id != entry.secret.version_id:
             lineage = entry.record.lineage = self._new_lineage(entry)
+        primary = self.primary_of(self.asked_as(entry.record)) if lineage is not None else None
         if lineage is None:
             judgement = Judgement.SAME
         else:
-            primary = self.primary_of(self.asked_as(entry.record))
-            judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary)
+            judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary, self.silent)
         if judgement is Judgement.LATE:
             self.outdated = self.outdated or _is_of_no_use(lineage, secret, entry, now)
+            # What is held was asked for earlier still: who insists on a request of his own is owed a later one.
+            owed = lineage is not None and entry.brought < ticket and lineage.believes(secret.region, ticket, primary)
+            self.overlapped = self.overlapped or owed
             return
         if judgement in (Judgement.MOVED, Judgement.DIVERGED) and lineage is not None:
             before, sure = lineage.current, judgement is Judgement.MOVED
@@ -440,7 +454,8 @@ class Store:
             self._replace(entry, secret, ticket)
         if lineage is not None:
             lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
-        if judgement in (Judgement.LAGS, Judgement.DOUBTED, Judgement.DIVERGED):
+        self.overlapped = self.overlapped or judgement is Judgement.OVERLAPS
+        if judgement in (Judgement.LAGS, Judgement.DOUBTED, Judgement.OVERLAPS, Judgement.DIVERGED):
             self.unplaced.append((entry, secret, judgement))
             self._doubt(lineage, secret, ticket, judgement)
             self.outdated = self.outdated or judgement is not Judgement.DIVERGED

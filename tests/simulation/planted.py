@@ -171,6 +171,26 @@ def _believe(*believed: Judgement) -> Callable[[Any], Any]:
     return plant
 
 
+def _doubt_overlaps(real: Any) -> Any:
+    """An answer whose request overlapped with another is doubted before anybody looks at whose it is."""
+
+    def judge(lineage: Any, region: str, version: str, *args: Any) -> Judgement:
+        judged: Judgement = real(lineage, region, version, *args)
+        if judged is not Judgement.OVERLAPS:
+            return judged
+        return Judgement.LAGS if version in lineage.superseded else Judgement.DOUBTED
+
+    return judge
+
+
+def _nobody_is_lost(real: Any) -> Any:
+    def last_resort(lineage: Any, version: str, *args: Any) -> Judgement:
+        judged: Judgement = real(lineage, version, *args)
+        return Judgement.LAGS if version in lineage.superseded else judged
+
+    return last_resort
+
+
 def _never_too_old(real: Any) -> Any:
     def renew(freshness: Any, entry: Any) -> None:
         real(freshness, entry)
@@ -370,6 +390,7 @@ PLANTS = (
     Plant(13, "a hook is called under the lock", Hooks, "noticed", _hook_at_once),
     Plant(13, "a hook is called twice for one change", Hooks, "_next", _hook_twice),
     Plant(14, "refresh joins a request that is under way", Loads, "unsent", _join_what_flies),
+    Plant(14, "refresh gets the old value where requests overlapped", Lineage, "judge", _doubt_overlaps),
     Plant(15, "a late answer overwrites a newer version", Lineage, "judge", _believe(Judgement.LATE)),
     Plant(15, "a late answer brings back what was invalidated", Store, "forget", _no_tombstone),
     Plant(16, "every region is asked by the first one's ARN", Call, "secret_id", _osakas_arn),
@@ -383,5 +404,6 @@ PLANTS = (
     Plant(20, "refused logins are not counted", Logins, "refused", lambda _: lambda *_args: False),
     Plant(21, "close() wakes nobody", Engine, "close", _close_in_silence),
     Plant(21, "the periodic thread is not told to end", Refresher, "dismiss", _nothing),
+    Plant(22, "a version whose region is lost is kept", Lineage, "_last_resort", _nobody_is_lost),
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
 )
