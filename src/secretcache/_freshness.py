@@ -95,11 +95,10 @@ class Freshness:
         until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at
         entry.serve_until = min(until, entry.dead_at)
 
-    def recheck_now(self, entry: Entry, now: float, times: int) -> None:
-        """Sets an entry's times after an answer that overlapped with another request: asked again at once, once."""
-        if times == 1:
-            entry.refresh_at = now
-            entry.serve_until = entry.serve_until if self.background else now
+    def recheck_now(self, entry: Entry, now: float) -> None:
+        """Sets an entry's times where it is known to be behind, perhaps: it is asked for again at once."""
+        entry.refresh_at = now
+        entry.serve_until = entry.serve_until if self.background else now
 
     def lend(self, entry: Entry, until: float) -> None:
         """Lets everybody else have the value at the speed of a hit while one reader or thread asks for a new one."""

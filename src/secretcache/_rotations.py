@@ -183,6 +183,8 @@ class Rotations:
 
     def _place(self, entry: Entry, previous: Secret, now: float, act: Actions) -> None:
         lineage = entry.record.lineage
+        if (lineage is None or lineage.doubted is None) and self._store.is_overtaken(entry, previous):
+            self._freshness.recheck_now(entry, now)  # nobody has seen yet what AWSCURRENT has moved to
         if lineage is None or lineage.doubted is None or lineage.doubted[0].region != previous.region:
             return
         doubted = lineage.doubted[0]
@@ -201,7 +203,8 @@ class Rotations:
             return
         self._freshness.recheck(entry, now, lineage.lags)
         if judgement is Judgement.OVERLAPS:  # the region is believed: its next answer settles it
-            self._freshness.recheck_now(entry, now, lineage.lags)
+            if lineage.lags == 1:
+                self._freshness.recheck_now(entry, now)
             return
         if lineage.is_long_behind(secret.region, now):
             why = f"still shows version {secret.version_id}, not {lineage.current}: was this replica promoted?"

@@ -380,6 +380,14 @@ class Store:
         # Another region may not have shown the current version yet when it was asked.
         return asked_since and previous.region == entry.since_region and previous.version_id != entry.secret.version_id
 
+    @staticmethod
+    def is_overtaken(entry: Entry, previous: Secret) -> bool:
+        """Whether AWSPREVIOUS, as it was read, is the current version held: AWSCURRENT has moved on from that, then."""
+        held = _entry_of(entry.record, _PREVIOUS)
+        # Asked before the current version was accepted, it may tell of an earlier time at which that was current.
+        asked_since = held is not None and held.secret is previous and held.brought > entry.since
+        return asked_since and previous.version_id == entry.secret.version_id
+
     def is_pinned(self, entry: Entry) -> bool:
         """Whether somebody waits for this secret's rotation."""
         return any(self._record(pin) is entry.record for pin in self.pins)

@@ -108,9 +108,12 @@ class Caller:
     def get_pair(self, name: str) -> None:
         found = self._call("pair", name, 60.0, lambda _: self.house.cache.get_pair(name))
         if isinstance(found, tuple):
-            for secret in found[1]:
+            current, previous = found[1]
+            for secret in (current, previous):
                 if secret is not None:
                     self._check_answer(found[0], secret)
+            if previous is not None and previous.version_id == current.version_id:
+                self.world.fail(4, f"a pair of {name} is version {current.version_id[:8]} twice")
 
     def prefetch(self, _: str) -> None:
         names = [self._id(name) for name in self.world.plan.names]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from secretcache import _engine
+from secretcache import SecretCache, _engine
 from secretcache._engine import Engine, _Step
 from secretcache._events import Event
 from secretcache._freshness import Freshness
@@ -181,6 +181,18 @@ def _doubt_overlaps(real: Any) -> Any:
         return Judgement.LAGS if version in lineage.superseded else Judgement.DOUBTED
 
     return judge
+
+
+def _one_twice(_: Any) -> Any:
+    def pair(cache: Any, secret_id: str) -> Any:
+        for _ in range(4):
+            current = cache.get(secret_id)
+            previous = cache._previous(secret_id, current)
+            if cache._held_version(secret_id) in (current.version_id, None):
+                break
+        return current, previous
+
+    return pair
 
 
 def _nobody_is_lost(real: Any) -> Any:
@@ -372,6 +384,7 @@ PLANTS = (
     Plant(2, "a reader waits for its flight, whatever its own deadline", Engine, "look", _look_at_the_flight_alone),
     Plant(3, "who leaves ends the flight for the others", Engine, "leave", _leave_and_end),
     Plant(3, "one reader's timeout is remembered as a refusal", Engine, "leave", _remember_a_timeout),
+    Plant(4, "a pair is one version twice", SecretCache, "get_pair", _one_twice),
     Plant(4, "an answer has the stages of another", _engine, "read_answer", _stages_of_another),
     Plant(5, "a lagging replica is believed", Lineage, "judge", _believe(Judgement.LAGS, Judgement.DOUBTED)),
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
