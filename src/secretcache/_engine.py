@@ -428,6 +428,7 @@ class Engine:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
         with self._decide() as act:
             now = self._runtime.now()
+            outcome = self._own(outcome, now)
             failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
             if self.closed:
                 return
@@ -600,6 +601,20 @@ class Engine:
         gone = entry is not None and now >= entry.dead_at and entry.ticket < ticket
         return brought if entry is None or wanted or gone or self.store.overlapped else entry.secret
 
+    def _own(self, outcome: dict[Query, Secret] | Failure, now: float) -> dict[Query, Secret] | Failure:
+        """What an attempt brought, without the secrets that only have the name of the one that is held."""
+        if isinstance(outcome, Failure) or self.closed:
+            return outcome
+        own, why = {}, None
+        for query, secret in outcome.items():
+            held = self.store.foreign(query, secret, now)
+            if held is None:
+                own[query] = secret
+            else:
+                why = f"{secret.arn} has the name, but is another secret than {held.arn}, which was read before"
+                self.rotations.tell_foreign(held, secret, now)
+        return own if own or why is None else Failure(Fault.FOREIGN, "AnotherSecret", why, answered=True)
+
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         entry = self.store.put(query, secret, ticket, now)
         if entry is not None:
@@ -638,7 +653,10 @@ class Engine:
         if froze or asked < later or (entry is None and asked == later > 0):
             return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, now)
+            # Of another stage or version: without a rotation there is none, and nothing is awaited.
+            awaited = query.is_current and verdict.fault is Fault.MISSING
+            before = self._negatives.get(query)
+            self._negatives[query] = self._freshness.negative(before, verdict, now, awaited=awaited)
             self.store.refuse(query, self._loads.ticket)
             self._loads.refused(query)
         elif entry is not None:
@@ -688,7 +706,8 @@ def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
     engine = owner()
     if engine is not None and not engine.closed:
         query = Query(engine.store.asked_as(entry.record))
-        engine.learned(entry, ask_primary(engine._transport, query, region))  # noqa: SLF001
+        secret = engine.store.full_id(entry)
+        engine.learned(entry, ask_primary(engine._transport, query, region, secret))  # noqa: SLF001
 
 
 def _outcome_of(flight: Flight) -> str:

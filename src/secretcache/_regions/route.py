@@ -423,8 +423,8 @@ class Route:
             return Fault.CALLER
         if told.get(self.primary) in _FINAL_BY_THE_PRIMARY:
             return told[self.primary]
-        # A region that is not enabled for the account cannot hold the secret: it has no say.
-        say = faults - {Fault.NOT_OFFERED}
+        # A region that is not enabled for the account, or has another secret of that name, has no say in this one.
+        say = faults - {Fault.NOT_OFFERED, Fault.FOREIGN}
         if say and len(told) == len(self.regions) and say.issubset(OF_THE_SECRET):
             return next(fault for fault in OF_THE_SECRET if fault in say)
         return Fault.IDENTITY if say == {Fault.IDENTITY} else Fault.REGION
