@@ -191,3 +191,15 @@ def test_what_a_forked_child_learns_of_versions_is_its_own() -> None:
     assert (parent.shown, parent.beside, parent.caught_up) == ({TOKYO: ("v2", 10)}, {OSAKA: 12}, {TOKYO})
     assert parent.behind == {OSAKA: 50.0}
     assert child.caught_up == {TOKYO, OSAKA}
+
+
+def test_a_superseded_version_is_taken_when_the_regions_that_could_show_the_held_one_are_lost() -> None:
+    late = 100.0 + 2 * WAIT
+    lost = {TOKYO: 100.0 + WAIT - 1}
+    assert known().judge(OSAKA, "v1", 13, late, None, lost) is Judgement.DIVERGED
+    assert known().judge(OSAKA, "v1", 13, late, None, {TOKYO: 100.0 + WAIT}) is Judgement.LAGS, "not for so long"
+    assert known().judge(OSAKA, "v1", 13, late, None, {}) is Judgement.LAGS, "it answers, or was not asked"
+    assert known().judge(OSAKA, "v1", 13, late, "eu-west-1", lost) is Judgement.LAGS, "the primary answers"
+    confirmed = known(caught_up={TOKYO})
+    confirmed.confirmed_at = late - WAIT
+    assert confirmed.judge(OSAKA, "v1", 13, late, None, lost) is Judgement.LAGS, "somebody has shown it since"
