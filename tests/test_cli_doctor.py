@@ -17,10 +17,11 @@ import pytest
 from command_line import CANARY, Desk, Ended, assert_golden
 from local_aws import ForwardProxy
 from secretcache._cli.doctor.findings import findings_of
-from secretcache._cli.doctor.sight import Examination, RegionSight, region_in
+from secretcache._cli.doctor.sight import Examination, RegionSight, SecretSight, region_in
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Refuse, Silent
 from secretcache._demo.proxy import FaultProxy
+from secretcache._ids import SecretId
 from secretcache._settings import Settings
 from support import OSAKA, PATIENCE, REGIONS, TOKYO, arn
 from two_regions import NEW, OLD, TwoRegions, refusal
@@ -223,6 +224,24 @@ def test_a_slow_region_is_noted() -> None:
     fast = RegionSight(region=TOKYO, latency_seconds=0.01)
     (found,) = findings_of(sights(RegionSight(region=OSAKA, latency_seconds=0.7), fast))
     assert (found.code, found.severity, found.mend) == ("slow", "note", f"export SECRETCACHE_REGIONS={TOKYO},{OSAKA}")
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("primary", [None, TOKYO])
+def test_two_secrets_under_one_name_are_found_ahead_of_time(primary: str | None, *, described: bool) -> None:
+    def sight(region: str, suffix: str) -> RegionSight:
+        own = SecretSight(arn=arn(region, "prod/db", suffix), version_id=f"v-{suffix}", described=described)
+        return RegionSight(region=region, latency_seconds=0.01, secrets={"prod/db": own})
+
+    those = {OSAKA: sight(OSAKA, "AAAAAA"), TOKYO: sight(TOKYO, "BBBBBB")}
+    settings = Settings(regions=(OSAKA, TOKYO), primary_region=primary)
+    seen = Examination(settings, {"prod/db": SecretId("prod/db")}, those, datetime.now(timezone.utc))
+    found = [one for one in findings_of(seen) if one.severity != "note"]
+    assert [one.code for one in found] == ["another-secret"]
+    assert found[0].region == (OSAKA if primary else TOKYO)
+    assert "prod/db-AAAAAA" in found[0].what
+    assert "prod/db-BBBBBB" in found[0].what
+    assert "--force-overwrite-replica-secret" in found[0].mend
 
 
 def test_credentials_of_two_accounts_are_warned_of() -> None:

@@ -492,6 +492,23 @@ def test_the_pending_version_is_read_afresh_whatever_was_read_before() -> None:
         assert log_in(Database("v3").log_in).startswith("app in")
 
 
+def test_where_the_newest_version_was_lost_with_its_region_what_the_other_one_shows_logs_in() -> None:
+    """Tokyo is lost before its last rotation was replicated, and the database was restored in Osaka."""
+    regions = {OSAKA: {CURRENT: "v1"}, TOKYO: {CURRENT: "v2", PREVIOUS: "v1"}}
+    scripted, database = stages(regions), Database("v2")
+    with SecretCache([TOKYO, OSAKA], refresh="on_access", _transport=scripted) as cache:
+        log_in = partial(cache.connect, "prod/db", database.log_in, is_auth_error=is_wrong_password, target="lost")
+        assert log_in() == f"app in with {'v2'.ljust(36, '-')}"
+        lost = Failure(Fault.REGION, "ConnectTimeoutError", "lost")
+        scripted.replies[TOKYO] = lambda _: lost
+        database.version = "v1"
+        for _ in range(10):
+            assert log_in() == f"app in with {'v1'.ljust(36, '-')}"
+        assert cache.get("prod/db").version_id.startswith("v2"), "a reader is not taken back so soon"
+    assert database.refused == 1
+    assert [seen[:2] for seen in database.seen] == ["v2", "v2", *["v1"] * 10]
+
+
 def test_a_thousand_threads_that_fail_at_once_cost_a_few_reads() -> None:
     regions = {OSAKA: {CURRENT: "v1"}, TOKYO: {CURRENT: "v1"}}
     scripted, database, barrier = stages(regions), Database("v1"), threading.Barrier(1000)

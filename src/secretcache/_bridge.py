@@ -214,8 +214,10 @@ class Bridge(Generic[_T]):
                 if stage == PENDING and self.runtime.now() >= looked_at + _LONG:
                     queue.append((CURRENT, None))
                 continue
-            if stage == CURRENT:
-                self._newer_than, looked_at = secret.version_id, self.runtime.now()
+            if stage == CURRENT and known is None:
+                self._look_again()
+                # Of the version held: what a region showed instead may be an older one, to be tried and not held.
+                self._newer_than, looked_at = self._held.version_id, self.runtime.now()
             if known is None and self._was_refused_formerly(secret):
                 # The password has changed since then. A version that the target has not seen is likelier to work; if
                 # there is none, the old password was set back: AWSCURRENT.
@@ -288,7 +290,6 @@ class Bridge(Generic[_T]):
         held = self.cache._held_version(self.request.secret_id) or self._held.version_id  # noqa: SLF001
         if held != secret.version_id and (held in self._failed or held == instead_of):
             self._bridged.remember(self._account(), secret, stage, held)
-        if stage != CURRENT:
             self._tell("bridged", secret, stage)
 
     def _unusable(self, stage: str, secret: Secret, error: SecretFormatError) -> None:

@@ -233,7 +233,8 @@ class SecretCache:
         """AWSCURRENT and AWSPREVIOUS, consistent with one another, for those who verify signatures and tokens.
 
         Two lookups in memory where both are fresh and the previous was read after the current version was accepted;
-        else it is read again, from the primary first. Each read may take `timeout` seconds.
+        else it is read again, from the primary first. An AWSPREVIOUS that is the current version held proves that
+        AWSCURRENT has moved: then both are read again. Each read may take `timeout` seconds.
 
         Returns:
             Both; None in place of a previous version that no region has.
@@ -241,12 +242,19 @@ class SecretCache:
         Raises:
             SecretCacheError: as `get`, of either stage.
         """
+        moved_to: Secret | None = None
         for _ in range(_PAIR_TRIES):
             current = self.get(secret_id)
             previous = self._previous(secret_id, current)
-            if self._held_version(secret_id) in (current.version_id, None):
+            is_one = previous is not None and previous.version_id == current.version_id
+            if is_one and moved_to is None:
+                moved_to = self.refresh(secret_id, newer_than=current.version_id)
+            elif is_one or self._held_version(secret_id) in (current.version_id, None):
                 break
-        return current, previous
+        if previous is None or not is_one or moved_to is None:
+            return current, previous
+        # It is not held where nobody can place its version yet; its region's AWSPREVIOUS belongs to it all the same.
+        return moved_to, None if moved_to.version_id == previous.version_id else previous
 
     def refresh(self, secret_id: str, *, newer_than: str | None = None) -> Secret:
         """The current value, from a request that is sent after this call.
@@ -595,7 +603,8 @@ class SecretCache:
         except SecretNotFoundError:
             entry.paired = ""
             return None
-        entry.paired = fresh.version_id
+        if fresh.version_id != entry.secret.version_id:  # else AWSCURRENT has moved: they are no pair
+            entry.paired = fresh.version_id
         return fresh
 
     def _stage_before(self, secret_id: str) -> Secret | None:

@@ -73,6 +73,7 @@ class Engine:
         )
         self.store = Store(self._freshness, settings.max_entries, settings.regions, settings.primary_region)
         self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
+        self.store.silent = self._loads.silent
         self.bulletin = Bulletin(runtime.now)
         self._loads.board.heard = self.bulletin.heard
         self._loads.board.events = self.bulletin.pending  # filled under the lock: they are told in their order
@@ -183,7 +184,9 @@ class Engine:
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
             known = 0 if entry is None else entry.brought if waiter.forced else entry.ticket
-            arrived = flight.secret is not None and known >= flight.ticket
+            # What overlapped with another request is for who insists on a request of his own.
+            spared = flight.overlapped and not waiter.forced and entry is not None and now < entry.dead_at
+            arrived = flight.secret is not None and (known >= flight.ticket or spared)
             brought = entry.secret if entry is not None and arrived else flight.secret
             too_old = brought is not None and self._is_too_old(flight, brought, now)
             not_its_turn = waiter.patient and not flight.over and not flight.sent
@@ -473,6 +476,7 @@ class Engine:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
         with self._step() as act, act, self.lock:
             now = self._runtime.now()
+            outcome = self._own(outcome, now)
             failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
             if self.closed:
                 return
@@ -606,7 +610,8 @@ class Engine:
     def _arrived(
         self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float, act: Actions
     ) -> None:
-        self.store.outdated, self.store.sent = False, self._loads.ticket
+        self.store.outdated = self.store.overlapped = False
+        self.store.sent = self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         for query in secrets if self._negatives else ():
             self._disprove(query)
@@ -622,19 +627,45 @@ class Engine:
         found = {query: self._answer(flight, entry, secrets[query], ticket, now) for query, entry in held.items()}
         secret = secrets.get(flight.query)
         single = len(flight.queries) == 1 and secret is not None
-        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=self.store.outdated):
-            flight.ticket, flight.secrets = ticket, found
+        if not single or secret is None or self._ends(flight, secret, now):
+            flight.ticket, flight.secrets, flight.overlapped = ticket, found, self.store.overlapped
         else:
             flight.route.content = True
-            flight.fallback = flight.fallback or (ticket, found)
+            # A candidate for those whose version does not work gives way to a region that shows just that version.
+            confirmed = flight.newer_than == secret.version_id
+            if flight.fallback is None or self.store.overlapped or confirmed:
+                flight.fallback, flight.overlapped = (ticket, found), self.store.overlapped
+
+    def _ends(self, flight: Flight, secret: Secret, now: float) -> bool:
+        """Whether an answer ends its flight; where it only overlapped with another one, its region is asked again."""
+        wanted = flight.newer_than is not None and self.rotations.is_newer(flight.newer_than, flight.query, secret)
+        if self.store.overlapped and not wanted and flight.route.ask_again(secret.region):
+            return False
+        return self.rotations.will_do(flight, secret, now, outdated=self.store.outdated)
 
     def _answer(self, flight: Flight, entry: Entry | None, brought: Secret, ticket: int, now: float) -> Secret:
         """What a flight's readers get: what is held, but for those to whom it is of no use."""
         newer_than = flight.newer_than
         wanted = newer_than is not None and self.rotations.is_newer(newer_than, flight.query, brought)
+        # Row I, as row K: what a region shows that is behind, as it seems, is worth a try where what is held fails.
+        wanted = wanted or (entry is not None and entry.secret.version_id == newer_than != brought.version_id)
         # What may not be served any more is no answer, beside one that was asked for later.
         gone = entry is not None and now >= entry.dead_at and entry.ticket < ticket
-        return brought if entry is None or wanted or gone else entry.secret
+        return brought if entry is None or wanted or gone or self.store.overlapped else entry.secret
+
+    def _own(self, outcome: dict[Query, Secret] | Failure, now: float) -> dict[Query, Secret] | Failure:
+        """What an attempt brought, without the secrets that only have the name of the one that is held."""
+        if isinstance(outcome, Failure) or self.closed:
+            return outcome
+        own, why = {}, None
+        for query, secret in outcome.items():
+            held = self.store.foreign(query, secret, now)
+            if held is None:
+                own[query] = secret
+            else:
+                why = f"{secret.arn} has the name, but is another secret than {held.arn}, which was read before"
+                self.rotations.tell_foreign(held, secret, now)
+        return own if own or why is None else Failure(Fault.FOREIGN, "AnotherSecret", why, answered=True)
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         entry = self.store.put(query, secret, ticket, now)
@@ -674,7 +705,10 @@ class Engine:
         if froze or asked < later or (entry is None and asked == later > 0):
             return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, now)
+            # Of another stage or version: without a rotation there is none, and nothing is awaited.
+            awaited = query.is_current and verdict.fault is Fault.MISSING
+            before = self._negatives.get(query)
+            self._negatives[query] = self._freshness.negative(before, verdict, now, awaited=awaited)
             self.store.refuse(query, self._loads.ticket)
             self._loads.refused(query)
         elif entry is not None:
@@ -764,7 +798,8 @@ def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
     engine = owner()
     if engine is not None and not engine.closed:
         query = Query(engine.store.asked_as(entry.record))
-        engine.learned(entry, ask_primary(engine._transport, query, region))  # noqa: SLF001
+        secret = engine.store.full_id(entry)
+        engine.learned(entry, ask_primary(engine._transport, query, region, secret))  # noqa: SLF001
 
 
 def _outcome_of(flight: Flight) -> str:

@@ -45,6 +45,8 @@ class Loads:
     ) -> None:
         self.ticket = 0
         """The number of the request sent last."""
+        self.silent: dict[str, float] = {}
+        """By region: since when no request to it has been answered, whatever was asked for."""
         self.open: set[Flight] = set()
         self._settings = settings
         self._runtime = runtime
@@ -210,6 +212,7 @@ class Loads:
             self._judge(leg, failure, now, flight)
         elif failure is None:
             self.board.count(leg.region, "answers")
+            self.silent.pop(leg.region, None)
         if failure is None:
             self.board.fine(leg.region, now, probe=leg.permit is not None)
         return failure
@@ -243,6 +246,10 @@ class Loads:
     def _judge(self, leg: Leg, failure: Failure | None, now: float, flight: Flight | None = None) -> None:
         """Tells the board what came of an attempt."""
         self.board.count(leg.region, "answers" if failure is None else "failures")
+        if failure is None or failure.answered:
+            self.silent.pop(leg.region, None)
+        elif failure.fault is not Fault.LOCAL:  # which says nothing of the region
+            self.silent.setdefault(leg.region, now)
         if leg.started_at is None:
             self.board.give_back(leg.region, leg.permit, now)
         else:

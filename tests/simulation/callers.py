@@ -83,10 +83,14 @@ class Caller:
         if isinstance(found, tuple):
             call, secret = found
             self._check_answer(call, secret)
-            lagged = call.lags != self.house.lags[name]
             # Else its turn, one second after the last, has not come. A clock jump counts, which `deadline` forgives.
             in_time = self.machine.time < call.began + timeout
-            if secret.version_id == known and self.world.answered(secret).sent <= call.sends and in_time and not lagged:
+            if (
+                secret.version_id == known
+                and self.world.answered(secret).sent <= call.sends
+                and in_time
+                and not self._lagged(call)
+            ):
                 self.world.fail(14, f"refresh(newer_than) of {name} returns what was requested before the call")
 
     def get_version(self, name: str) -> None:
@@ -105,9 +109,12 @@ class Caller:
     def get_pair(self, name: str) -> None:
         found = self._call("pair", name, 60.0, lambda _: self.house.cache.get_pair(name))
         if isinstance(found, tuple):
-            for secret in found[1]:
+            current, previous = found[1]
+            for secret in (current, previous):
                 if secret is not None:
                     self._check_answer(found[0], secret)
+            if previous is not None and previous.version_id == current.version_id:
+                self.world.fail(4, f"a pair of {name} is version {current.version_id[:8]} twice")
 
     def prefetch(self, _: str) -> None:
         names = [self._id(name) for name in self.world.plan.names]
@@ -208,7 +215,6 @@ class Caller:
             house.epoch[name],
             house.low.get(name, 0),
             house.cache,
-            house.lags[name],
             floors=dict(house.floors),
             moves=_current(house.cache, name)[1],
         )
@@ -241,9 +247,12 @@ class Caller:
         self._check_floor(call, secret, (name, _ANYTHING, None))
         if secret["key"] not in self.world.spare:  # row K's last resort: nobody could place it
             self._check_order(call, answered.version)
-        lagged = call.lags != self.house.lags[name]
-        if call.what.endswith("refresh") and answered.sent <= call.sends and not lagged:
+        if call.what.endswith("refresh") and answered.sent <= call.sends and not self._lagged(call):
             self.world.fail(14, f"{call.what} of {name} returns the answer to request {answered.sent}, begun before it")
+
+    def _lagged(self, call: Call) -> bool:
+        """Whether a request sent since the call began was answered by a region that may be behind."""
+        return self.house.lagged.get(call.name, 0) > call.sends
 
     def _check_answer(self, call: Call, secret: Secret) -> Any:
         world, plan = self.world, self.world.plan

@@ -187,6 +187,78 @@ def set_by_hand(world: World, draw: Random) -> None:
         _finish(world, vault, version)
 
 
+def cross(world: World, draw: Random) -> None:
+    """A rotation completes in every region while reads of its secret are under way, and readers insist on new ones."""
+    vault, house = _vault(world, draw), _house(world, draw)
+    if house is None or vault.rotating:
+        return
+    for region in world.plan.regions:
+        _set(world, draw, region, "slow", 3.0, rate=1.0)
+    for number in range(draw.randint(2, 5)):
+        caller, after = Caller(world, house, draw.randrange(1 << 30)), draw.uniform(0.0, 1.0)
+        reads = draw.choice([caller.refresh, caller.refresh, caller.get]) if number else partial(_cold, caller)
+        world.machine.start(
+            partial(_after, world, after if number else 0.0, reads, vault.name), "crosser", house.process
+        )
+    _later(world, draw.uniform(0.02, 0.8), partial(_rotate_everywhere, world, vault))
+
+
+def _after(world: World, seconds: float, read: Callable[[str], None], name: str) -> None:
+    world.machine.sleep(seconds)
+    read(name)
+
+
+def _rotate_everywhere(world: World, vault: Vault) -> None:
+    if not vault.rotating:
+        version = world.cloud.new_version()
+        vault.change(current=version, previous=vault.now.current, pending=None)
+        vault.accepts = version
+        world.machine.note(f"--- {vault.name}: AWSCURRENT is {version} everywhere")
+        world.cloud.publish(vault, 0.0)
+
+
+def disaster(world: World, draw: Random) -> None:
+    """The primary is lost before its last rotation was replicated; what the replicas show is what works."""
+    vault, cloud = world.cloud.vaults[world.plan.names[0]], world.cloud
+    old, version = vault.now.current, cloud.new_version()
+    vault.change(current=version, previous=old, pending=None)
+    vault.shown[cloud.primary], vault.accepts = len(vault.states) - 1, old
+    for region in world.plan.regions[:-1]:
+        _set(world, draw, region, "refused", 3.0, rate=1.0)
+    for house in world.houses.values():
+        caller = Caller(world, house, draw.randrange(1 << 30))
+        world.machine.start(partial(caller.refresh, vault.name), "witness", house.process)
+
+    def lose() -> None:
+        cloud.weather[cloud.primary] = Weather("refused")
+        world.machine.note(f"--- {cloud.primary} is lost, and {version} of {vault.name} with it")
+
+    _later(world, 2.9, lose)
+    _later(world, 60.0, partial(_wait_out, world, vault, old))
+
+
+def _wait_out(world: World, vault: Vault, old: int) -> None:
+    """A quarter of an hour passes; then every process must read what the replicas show."""
+    machine = world.machine
+    machine.jump_by, machine.jump_at = 1000.0, machine.steps + 1
+    for house in world.houses.values():
+        machine.start(partial(_judge_disaster, world, house, vault, old), "survivor", house.process)
+
+
+def _judge_disaster(world: World, house: House, vault: Vault, old: int) -> None:
+    machine = world.machine
+    machine.sleep(10.0)
+    until = machine.time + 150.0
+    while not world.peace and not house.leaving:
+        read = int(house.cache.get(vault.name).version_id[:8])
+        if read == old:
+            world.counters["disaster"] += 1
+            return
+        if machine.time >= until:
+            world.fail(22, f"process {house.process.pid} reads {read} of {vault.name}: the region that had it is lost")
+        machine.sleep(5.0)
+
+
 def roll_back(world: World, draw: Random) -> None:
     vault = _vault(world, draw)
     previous = vault.now.previous
@@ -418,4 +490,6 @@ _KINDS: dict[str, Callable[[World, Random], None]] = {
     "no threads": no_threads,
     "burst": burst,
     "hook": hook,
+    "cross": cross,
+    "disaster": disaster,
 }

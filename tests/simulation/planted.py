@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from secretcache import _engine
+from secretcache import SecretCache, _engine
 from secretcache._bridged import Bridged
 from secretcache._engine import Engine, _Step
 from secretcache._events import Event
@@ -170,6 +170,38 @@ def _believe(*believed: Judgement) -> Callable[[Any], Any]:
         return judge
 
     return plant
+
+
+def _doubt_overlaps(real: Any) -> Any:
+    """An answer whose request overlapped with another is doubted before anybody looks at whose it is."""
+
+    def judge(lineage: Any, region: str, version: str, *args: Any) -> Judgement:
+        judged: Judgement = real(lineage, region, version, *args)
+        if judged is not Judgement.OVERLAPS:
+            return judged
+        return Judgement.LAGS if version in lineage.superseded else Judgement.DOUBTED
+
+    return judge
+
+
+def _one_twice(_: Any) -> Any:
+    def pair(cache: Any, secret_id: str) -> Any:
+        for _ in range(4):
+            current = cache.get(secret_id)
+            previous = cache._previous(secret_id, current)
+            if cache._held_version(secret_id) in (current.version_id, None):
+                break
+        return current, previous
+
+    return pair
+
+
+def _nobody_is_lost(real: Any) -> Any:
+    def last_resort(lineage: Any, version: str, *args: Any) -> Judgement:
+        judged: Judgement = real(lineage, version, *args)
+        return Judgement.LAGS if version in lineage.superseded else judged
+
+    return last_resort
 
 
 def _never_too_old(real: Any) -> Any:
@@ -357,6 +389,7 @@ PLANTS = (
     Plant(2, "a reader waits for its flight, whatever its own deadline", Engine, "look", _look_at_the_flight_alone),
     Plant(3, "who leaves ends the flight for the others", Engine, "leave", _leave_and_end),
     Plant(3, "one reader's timeout is remembered as a refusal", Engine, "leave", _remember_a_timeout),
+    Plant(4, "a pair is one version twice", SecretCache, "get_pair", _one_twice),
     Plant(4, "an answer has the stages of another", _engine, "read_answer", _stages_of_another),
     Plant(5, "a lagging replica is believed", Lineage, "judge", _believe(Judgement.LAGS, Judgement.DOUBTED)),
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
@@ -375,6 +408,7 @@ PLANTS = (
     Plant(13, "a hook is called under the lock", Hooks, "noticed", _hook_at_once),
     Plant(13, "a hook is called twice for one change", Hooks, "_next", _hook_twice),
     Plant(14, "refresh joins a request that is under way", Loads, "unsent", _join_what_flies),
+    Plant(14, "refresh gets the old value where requests overlapped", Lineage, "judge", _doubt_overlaps),
     Plant(15, "a late answer overwrites a newer version", Lineage, "judge", _believe(Judgement.LATE)),
     Plant(15, "a late answer brings back what was invalidated", Store, "forget", _no_tombstone),
     Plant(16, "every region is asked by the first one's ARN", Call, "secret_id", _osakas_arn),
@@ -389,5 +423,6 @@ PLANTS = (
     Plant(21, "close() wakes nobody", Engine, "close", _close_in_silence),
     Plant(21, "the periodic thread is not told to end", Refresher, "dismiss", _nothing),
     Plant(25, "a remembered version outlives a move of AWSCURRENT", Bridged, "find", _remember_for_ever),
+    Plant(22, "a version whose region is lost is kept", Lineage, "_last_resort", _nobody_is_lost),
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
 )

@@ -303,8 +303,11 @@ def _has_leg(loads: Any, permit: Any) -> bool:
 
 def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
     def judge(lineage: Any, region: str, version: str, *args: Any) -> Any:
-        judgement = real(lineage, region, version, *args)
         counters = world().counters
+        believed = lineage.believes(region, args[0], args[2])
+        judgement = real(lineage, region, version, *args)
+        if judgement in _KEPT and not believed:
+            counters["nobody could tell"] += 1
         if judgement is Judgement.LAGS:
             counters["lag"] += 1
         elif judgement is Judgement.DOUBTED:
@@ -313,6 +316,8 @@ def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
             counters["rollback"] += 1
         elif judgement is Judgement.DIVERGED:
             counters["diverged"] += 1
+        elif judgement is Judgement.OVERLAPS:
+            counters["overlap"] += 1
         elif judgement is Judgement.LATE:
             counters["late answer"] += 1
         return judgement
@@ -320,18 +325,18 @@ def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
     return judge
 
 
-_KEPT = ("lag", "row K", "late answer")
+_KEPT = (Judgement.LAGS, Judgement.DOUBTED, Judgement.LATE)
 
 
 def _put(real: Callable[..., Any]) -> Callable[..., Any]:
     def put(store: Any, query: Any, secret: Any, *args: Any, **options: Any) -> Any:
         counters = world().counters
-        diverged, kept = counters["diverged"], sum(counters[one] for one in _KEPT)
+        diverged, kept = counters["diverged"], counters["nobody could tell"]
         entry = store.find(query)
         before = entry.secret if entry is not None else None
         result = real(store, query, secret, *args, **options)
-        if sum(counters[one] for one in _KEPT) != kept:
-            house_of(store).lags[world().name_of(query)] += 1
+        if counters["nobody could tell"] != kept:
+            house_of(store).note_lag(world().name_of(query), world().answered(secret).sent)
         if counters["diverged"] != diverged:
             house_of(store).forgive(query)
         elif before is not None and entry is not None and entry.is_current and entry.secret is not before:

@@ -287,7 +287,7 @@ class Board:
             gate.close(now, failure, min(failure.retry_after, self.policy.hint_longest))
             kind = failure.fault.name.lower()
             self.events.append(Event(kind, region=region.name, seconds=gate.until - now, outcome=failure.code))
-        elif failure.fault in OF_THE_SECRET and query is not None:
+        elif failure.fault in (*OF_THE_SECRET, Fault.FOREIGN) and query is not None:
             self._refusals[region.name, query] = now + self.policy.remember_refusal
 
     def fine(self, name: str, now: float, *, probe: bool = False) -> None:

@@ -189,11 +189,23 @@ class Route:
     _reloaded: bool = False
     _stopped: bool = False
     _prepared: bool = False
+    _asked_again: bool = False
 
     def __post_init__(self) -> None:
         self._unasked = list(self.regions)
 
     # What is due.
+
+    def ask_again(self, region: str) -> bool:
+        """Has a region asked once more, before those that are left: its answer overlapped with another request.
+
+        Once in a route; False: it has been. A region that may not be asked now takes its turn among the others.
+        """
+        if self._asked_again or self.purpose is Purpose.PROBE:
+            return False
+        self._asked_again = True
+        self._unasked = [region, *(one for one in self._unasked if one != region)]
+        return True
 
     def due(self, now: float) -> Leg | None:
         """The leg to start now, if any. To be called until there is none."""
@@ -355,6 +367,8 @@ class Route:
         return _INFINITY if self._retry_at is None else self._retry_at
 
     def _all_failed_by_themselves(self) -> bool:
+        if self.content:
+            return False
         asked = {leg.region: leg.failure for leg in self.legs}
         return not self._left() and all(one is not None and one.fault is Fault.REGION for one in asked.values())
 
@@ -411,8 +425,8 @@ class Route:
             return Fault.CALLER
         if told.get(self.primary) in _FINAL_BY_THE_PRIMARY:
             return told[self.primary]
-        # A region that is not enabled for the account cannot hold the secret: it has no say.
-        say = faults - {Fault.NOT_OFFERED}
+        # A region that is not enabled for the account, or has another secret of that name, has no say in this one.
+        say = faults - {Fault.NOT_OFFERED, Fault.FOREIGN}
         if say and len(told) == len(self.regions) and say.issubset(OF_THE_SECRET):
             return next(fault for fault in OF_THE_SECRET if fault in say)
         return Fault.IDENTITY if say == {Fault.IDENTITY} else Fault.REGION
