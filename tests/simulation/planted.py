@@ -18,7 +18,7 @@ from secretcache._bridged import Bridged
 from secretcache._engine import Engine, _Step
 from secretcache._events import Event
 from secretcache._freshness import Freshness
-from secretcache._hooks import Hooks, RotationEvent
+from secretcache._hooks import Hooks, RotationEvent, Subscription
 from secretcache._lineage import Judgement, Lineage
 from secretcache._loads import Loads
 from secretcache._logins import Logins
@@ -270,21 +270,18 @@ def _hook_at_once(real: Any) -> Any:
         those = list(those)
         real(hooks, those, new, awaited=awaited)
         for one in those:
-            hooks._drain(one)
+            hooks._work(one)
         return []
 
     return noticed
 
 
 def _hook_twice(real: Any) -> Any:
-    def following(hooks: Any, one: Any) -> Any:
-        event = real(hooks, one)
-        if event is not None and event is not getattr(one, "called_with", None):
-            one.called_with = event
-            one.pending.appendleft(event)
-        return event
+    def call(one: Any, event: Any) -> Any:
+        real(one, event)
+        return real(one, event)
 
-    return following
+    return call
 
 
 def _join_what_flies(_: Any) -> Any:
@@ -406,7 +403,7 @@ PLANTS = (
     Plant(12, "through open breakers every reader asks", Board, "last_chance", _chance_without_pause),
     Plant(13, "a hook is called for a region switch", Hooks, "noticed", _hook_on_region_switch),
     Plant(13, "a hook is called under the lock", Hooks, "noticed", _hook_at_once),
-    Plant(13, "a hook is called twice for one change", Hooks, "_next", _hook_twice),
+    Plant(13, "a hook is called twice for one change", Subscription, "call", _hook_twice),
     Plant(14, "refresh joins a request that is under way", Loads, "unsent", _join_what_flies),
     Plant(14, "refresh gets the old value where requests overlapped", Lineage, "judge", _doubt_overlaps),
     Plant(15, "a late answer overwrites a newer version", Lineage, "judge", _believe(Judgement.LATE)),
