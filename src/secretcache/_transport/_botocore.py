@@ -130,7 +130,7 @@ class BotocoreTransport:
         return _hostname(self._settings.endpoint_urls.get(region, f"https://{_SERVICE}.{region}.amazonaws.com"))
 
     def close(self) -> None:
-        """Sends nothing any more. Closes idle connections; a request under way keeps its own until it ends."""
+        """Sends nothing any more. Closes idle connections; a request under way stops reading, and closes its own."""
         self._closed = True
         self.reload()
 
@@ -160,9 +160,7 @@ class BotocoreTransport:
     def _make(
         self, region: str, clients: dict[str, Future[RegionClient | Failure]], mine: Future[RegionClient | Failure]
     ) -> None:
-        from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
-
-        client = new_client(self._settings, region, making.alone_with)
+        client = self._new_client(region)
         with self._lock:
             if isinstance(client, Failure):
                 del clients[region]  # the next read tries again
@@ -172,6 +170,16 @@ class BotocoreTransport:
                 self._ready[region] = client
         if forgotten:
             _retire(mine)
+
+    def _new_client(self, region: str) -> RegionClient | Failure:
+        # Whatever happens here, there is a result: other threads wait for it.
+        try:
+            from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
+
+            return new_client(self._settings, region, making.alone_with, lambda: self._closed)
+        except BaseException as error:  # noqa: BLE001 - an import without a file or memory left, say
+            why = f"no client for {region} could be made: {type(error).__name__}: {error}; the next read tries again"
+            return Failure(Fault.LOCAL, type(error).__name__, why, cause=error.with_traceback(None))
 
 
 def _retire(made: Future[RegionClient | Failure]) -> None:

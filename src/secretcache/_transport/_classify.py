@@ -111,7 +111,7 @@ def classify(error: BaseException, *, operation: str, endpoint: str) -> Failure:
 
 
 def _judge(error: BaseException, endpoint: str) -> Fault:
-    if is_local(error):
+    if is_local(error) or not isinstance(error, Exception):  # an event handler's sys.exit()
         return Fault.LOCAL
     fault = next((_CLASSES[kind] for kind in type(error).__mro__ if kind in _CLASSES), None)
     if fault is not None and fault is not Fault.REGION:

@@ -26,6 +26,7 @@ from botocore.validate import ParamValidator
 from secretcache._transport import BatchCall, Call, Failure, Fault
 from secretcache._transport._classify import classify, is_local
 from secretcache._transport._endpoints import regions_with_fips
+from secretcache._transport._http import guard
 from secretcache._version import __version__
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class RegionClient:
             if load is not None:
                 load()
             self._has_loaded = True
-        except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+        except BaseException as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
             return _of_identity(error)
         return None
 
@@ -115,7 +116,7 @@ class RegionClient:
             if isinstance(call, Call) and not call.query.is_current and isinstance(self.client, BaseClient):
                 _check(self.client, operation, arguments)
             reply: Reply = getattr(self.client, method)(**arguments)
-        except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+        except BaseException as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
             return classify(error, operation=operation, endpoint=self._request.url)
         return reply
 
@@ -175,7 +176,10 @@ def default_session(region: str) -> Session:
 
 
 def new_client(
-    settings: Settings, region: str, alone_with: Callable[[object], AbstractContextManager[object]]
+    settings: Settings,
+    region: str,
+    alone_with: Callable[[object], AbstractContextManager[object]],
+    is_closed: Callable[[], bool] = bool,
 ) -> RegionClient | Failure:
     """A session and a client for a region, or why there is none. Runs user code; raises nothing.
 
@@ -183,11 +187,13 @@ def new_client(
         settings: the cache's settings.
         region: the region.
         alone_with: holds off whoever else makes a client from the same session: botocore's are not made for threads.
+        is_closed: whether nobody waits for the client's answers any more.
     """
     try:
         session: Any = (settings.session_factory or default_session)(region)
         with alone_with(session):
             made = RegionClient(_create(session, settings, region), session.get_credentials())
+        guard(made.client, is_closed)
         return _without_fips_host(settings, region, made.endpoint) or made
     except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
         return _not_made(settings, region, error)
@@ -213,6 +219,8 @@ def _config(given: Config | None) -> Config:
         parameter_validation=False,  # _check
         user_agent_extra=agent,
     )
+    if getattr(given, "tcp_keepalive", None) is None:
+        own = own.merge(Config(tcp_keepalive=True))
     return own if given is None else given.merge(own)
 
 
