@@ -51,7 +51,7 @@ CODES = {
     "TooManyRequestsException": Fault.THROTTLED,
     "TransactionInProgressException": Fault.THROTTLED,
     "ResourceNotFoundException": Fault.MISSING,
-    "InvalidRequestException": Fault.DELETED,
+    "InvalidRequestException": Fault.DENIED,
     "AccessDenied": Fault.DENIED,
     "AccessDeniedException": Fault.DENIED,
     "DecryptionFailure": Fault.DENIED,

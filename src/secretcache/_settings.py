@@ -77,6 +77,7 @@ def check_regions(regions: object) -> tuple[str, ...]:
     if not regions:
         raise ConfigurationError("regions must name at least one region, got an empty list")
     for region in regions:
+        _check_fips_name(region)
         if not isinstance(region, str) or not is_region(region):
             raise ConfigurationError(f"regions: {region!r} is not the name of a region, such as 'ap-northeast-3'")
     doubled = sorted({region for region in regions if regions.count(region) > 1})
@@ -89,6 +90,16 @@ def check_regions(regions: object) -> tuple[str, ...]:
             "a secret is replicated within one only"
         )
     return tuple(regions)
+
+
+def _check_fips_name(region: object) -> None:
+    """Older SDKs took `fips-us-east-1` for a region: it is a name for a host."""
+    plain = region.removeprefix("fips-").removesuffix("-fips") if isinstance(region, str) else region
+    if plain != region:
+        raise ConfigurationError(
+            f"regions: {region!r} names a FIPS host and is no region: list {plain!r}, and pass "
+            "client_config=Config(use_fips_endpoint=True) or set AWS_USE_FIPS_ENDPOINT=true"
+        )
 
 
 def check_duration(argument: str, value: object, *, positive: bool = False) -> float:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -84,6 +86,8 @@ class BotocoreTransport:
         self._clients: dict[str, Future[RegionClient | Failure]] = {}
         self._ready: dict[str, RegionClient] = {}
         """Those of them that are made: a look here is all that most requests need."""
+        self._loading: dict[str, tuple[str, float]] = {}
+        """What keeps a region's requests from being sent, and since when."""
         self._closed = False
 
     def ready(self, region: str) -> bool:
@@ -93,14 +97,32 @@ class BotocoreTransport:
 
     def prepare(self, region: str) -> Failure | None:
         """Makes the region's session and client, and loads its credentials, if that is not done; the failure if any."""
+        self._loading.setdefault(region, ("the client is still being made", time.monotonic()))
+        try:
+            return self._prepare(region)
+        finally:
+            self._loading.pop(region, None)
+
+    def _prepare(self, region: str) -> Failure | None:
         client = self._take(region)
         if isinstance(client, Failure):
             return client
         try:
+            self._note_provider(region, client.provider)
             with quiet_bodies():
                 return client.load_credentials()
         finally:
             client.give_back()
+
+    def pending(self, region: str) -> str:
+        """What `prepare` is waiting for, in words; empty if it is not under way."""
+        what, since = self._loading.get(region, ("", 0.0))
+        return f"{what}, for {time.monotonic() - since:.1f} s" if what else ""
+
+    def _note_provider(self, region: str, provider: str) -> None:
+        what, since = f"credentials still loading ({provider})", time.monotonic()
+        known = self._loading.get(region)
+        self._loading[region] = (what, known[1] if known is not None and known[0] == what else since)
 
     def send(self, call: Request) -> Reply:
         """One request, without retries of botocore's own."""
@@ -176,7 +198,9 @@ class BotocoreTransport:
         try:
             from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
 
-            return new_client(self._settings, region, making.alone_with, lambda: self._closed)
+            return new_client(
+                self._settings, region, making.alone_with, lambda: self._closed, partial(self._note_provider, region)
+            )
         except BaseException as error:  # noqa: BLE001 - an import without a file or memory left, say
             why = f"no client for {region} could be made: {type(error).__name__}: {error}; the next read tries again"
             return Failure(Fault.LOCAL, type(error).__name__, why, cause=error.with_traceback(None))

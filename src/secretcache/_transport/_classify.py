@@ -40,9 +40,9 @@ BY_CODE = _rows({
         RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException TooManyRequests
         TooManyRequestsException TransactionInProgressException""",
     Fault.MISSING: "ResourceNotFoundException",
-    Fault.DELETED: "InvalidRequestException",
     Fault.DENIED: """
-        AccessDenied AccessDeniedException DecryptionFailure DecryptionFailureException KMSAccessDeniedException
+        AccessDenied AccessDeniedException DecryptionFailure DecryptionFailureException InvalidRequestException
+        KMSAccessDeniedException
         KMSDisabledException KMSInvalidStateException KMSNotFoundException KMSOptInRequired NotAuthorized
         UnauthorizedOperation""",
     Fault.IDENTITY: """
@@ -151,8 +151,19 @@ def _judge_answer(error: errors.ClientError, operation: str) -> Failure:
     if not code or code.isdigit():
         return Failure(Fault.REGION, code or "NoErrorCode", "", cause=_without_body(error, code))
     fault = Fault.THROTTLED if code.startswith("Throttling") else BY_CODE.get(code, Fault.REGION)
+    if code == "InvalidRequestException":
+        fault = _of_invalid_request(message)
     hint = _retry_after(error) if fault is Fault.THROTTLED else 0.0
     return Failure(fault, code, message, cause=_clean(error), answered=True, revoked=revoked, retry_after=hint)
+
+
+def _of_invalid_request(message: str) -> Fault:
+    """The code has many meanings: a parameter is not valid for the state that the secret is in."""
+    if re.search(r"delet", message, re.IGNORECASE):
+        return Fault.DELETED
+    if re.search(r"VersionStage|VersionId|staging label", message, re.IGNORECASE):  # a stage that is not the version's
+        return Fault.CALLER
+    return Fault.DENIED
 
 
 def _retry_after(error: errors.ClientError) -> float:

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,6 +24,7 @@ from botocore.validate import ParamValidator
 
 from secretcache._transport import BatchCall, Call, Failure, Fault
 from secretcache._transport._classify import classify, is_local
+from secretcache._transport._credentials import Held, named, note_providers, provider_name
 from secretcache._transport._endpoints import regions_with_fips
 from secretcache._transport._http import guard
 from secretcache._version import __version__
@@ -58,8 +58,12 @@ class RegionClient:
         self.credentials = credentials
         self._lock = threading.Lock()
         self._users, self._retired = 0, False
+        self.provider = provider_name(str(getattr(credentials, "method", None) or "unknown"))
         self._request = _Request()
-        self._has_loaded = False
+        self._held = Held(credentials)
+        signer: Any = getattr(client, "_request_signer", None)
+        if credentials is not None and getattr(signer, "_credentials", None) is credentials:
+            signer._credentials = self._held  # noqa: SLF001 - of this client alone: the session may be the user's
         client.meta.events.register("before-send.secrets-manager", self._leaves)
 
     def take(self) -> bool:
@@ -85,25 +89,14 @@ class RegionClient:
             self.client.close()
 
     def has_credentials(self) -> bool:
-        """Whether there are credentials that need no renewal; never loads any."""
-        credentials = self.credentials
-        if type(credentials) is Credentials:
-            return True
-        if not self._has_loaded or not isinstance(credentials, RefreshableCredentials):
-            return False  # of any other kind nothing is known
-        try:
-            return not credentials.refresh_needed()
-        except Exception:  # noqa: BLE001 - loading them will tell
-            return False
+        """Whether there are credentials that a request can be signed with at once; never loads any."""
+        return self._held.good()
 
     def load_credentials(self) -> Failure | None:
         """Gets or renews the credentials, as signing would: here whatever fails on the way is known to be identity."""
-        load = getattr(self.credentials, "get_frozen_credentials", None)
-        self._has_loaded = False
         try:
-            if load is not None:
-                load()
-            self._has_loaded = True
+            with named(self.provider):
+                self._held.load()
         except BaseException as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
             return _of_identity(error)
         return None
@@ -180,6 +173,7 @@ def new_client(
     region: str,
     alone_with: Callable[[object], AbstractContextManager[object]],
     is_closed: Callable[[], bool] = bool,
+    note: Callable[[str], object] = str,
 ) -> RegionClient | Failure:
     """A session and a client for a region, or why there is none. Runs user code; raises nothing.
 
@@ -188,11 +182,15 @@ def new_client(
         region: the region.
         alone_with: holds off whoever else makes a client from the same session: botocore's are not made for threads.
         is_closed: whether nobody waits for the client's answers any more.
+        note: told which credential provider is being asked.
     """
     try:
         session: Any = (settings.session_factory or default_session)(region)
+        if settings.session_factory is None:
+            note_providers(session, note)
         with alone_with(session):
             made = RegionClient(_create(session, settings, region), session.get_credentials())
+        made.provider = provider_name(str(getattr(made.credentials, "method", None) or "unknown"), session)
         guard(made.client, is_closed)
         return _without_fips_host(settings, region, made.endpoint) or made
     except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
