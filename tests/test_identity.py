@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import threading
@@ -97,21 +98,21 @@ def answer_of(machine: Machine, **extra: Any) -> str:
     return f"print({json.dumps(keys)!r})"
 
 
-WAIT = "import pathlib, time\nwhile not pathlib.Path({!r}).exists(): time.sleep(0.01)\n"
-
-
 def test_a_slow_credential_process_is_waited_for_until_the_readers_deadline(machine: Machine, aws: LocalAws) -> None:
-    gate = machine.folder / "gate"
-    process(machine, WAIT.format(str(gate)) + answer_of(machine))
-    with SecretCache([OSAKA], endpoint_urls={OSAKA: aws.url()}, timeout=0.3) as cache:
+    begun, gate = machine.folder / "begun", machine.folder / "gate"
+    for pipe in (begun, gate):
+        os.mkfifo(pipe)
+    process(machine, f"open({str(begun)!r}, 'w').close(); open({str(gate)!r}).close()\n" + answer_of(machine))
+    with SecretCache([OSAKA], endpoint_urls={OSAKA: aws.url()}) as cache:
+        reader = InThread(lambda: cache.get("x", timeout=PATIENCE))
+        begun.open().close()  # returns when the process is there
         with pytest.raises(CredentialsError) as caught:
-            cache.get("x")
+            cache.get("x", timeout=0.05)
         program = Path(sys.executable).name
         assert f"credentials still loading (credential_process {program}), for " in str(caught.value)
         assert "longer timeout" in str(caught.value)
         assert "network" not in str(caught.value)
-        reader = InThread(lambda: cache.get("x", timeout=PATIENCE))
-        gate.touch()
+        gate.open("w").close()
         assert reader.result().string == "PROCESS"
         assert cache.region_health()[OSAKA].state == "closed"
 
@@ -218,9 +219,10 @@ def test_credentials_that_are_about_to_expire_are_waited_for(aws: LocalAws) -> N
     with SecretCache(
         [OSAKA], endpoint_urls={OSAKA: aws.url()}, session_factory=vault.session, timeout=PATIENCE
     ) as cache:
-        with pytest.raises(CredentialsError, match=r"credentials still loading \(vault\), for \d"):
-            cache.get("x", timeout=0.3)
         reader = InThread(lambda: cache.get("x"))
+        assert vault.asked.acquire(timeout=PATIENCE)
+        with pytest.raises(CredentialsError, match=r"credentials still loading \(vault\), for \d"):
+            cache.get("x", timeout=0.05)
         vault.go_on.set()
         assert reader.result().string == "NEW"
         assert vault.calls == 1

@@ -5,6 +5,7 @@ A new one for each reader, with every attempt in it and what to do next.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from secretcache._errors import (
@@ -16,7 +17,7 @@ from secretcache._errors import (
     SecretNotFoundError,
     SecretUnavailableError,
 )
-from secretcache._transport import Fault
+from secretcache._transport import OF_THE_SECRET, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,14 +60,20 @@ def error_for(
     if verdict.legs and not verdict.unasked and all(leg.unsent for leg in verdict.legs):
         return _still_loading(query, verdict.legs, now, host, pending)
     decisive = verdict.decisive
+    cause = decisive.cause if decisive else None
     attempts = tuple(_told(leg, now, host(leg.region)) for leg in verdict.legs)
     attempts += tuple(Attempt(region, host(region), str(why), 0.0) for region, why in verdict.unasked)
     if verdict.fault is Fault.CALLER:  # told by one region; a hedge may be under way in another
         attempts = tuple(_told(leg, now, host(leg.region)) for leg in verdict.legs if leg.failure is decisive)
+    if verdict.fault is Fault.REGION:
+        refusals = [leg for leg in verdict.legs if leg.failure is not None and leg.failure.fault in OF_THE_SECRET]
+        decisive = refusals[0].failure if refusals else decisive
+        first = [_told(leg, now, host(leg.region)) for leg in refusals]
+        attempts = (*first, *(one for one in attempts if one not in first))
     error = _ERRORS.get(verdict.fault, _unavailable)(query, attempts, decisive)
     if isinstance(error, SecretUnavailableError):
         error.retry_after = verdict.retry_after
-    error.__cause__ = decisive.cause if decisive else None
+    error.__cause__ = cause
     return error
 
 
@@ -92,7 +99,7 @@ def _told(leg: Leg, now: float, host: str) -> Attempt:
 
 
 def _list(attempts: Sequence[Attempt]) -> str:
-    return "; ".join(map(str, attempts)) or "no region was asked before the deadline"
+    return "; ".join(dict.fromkeys(map(str, attempts))) or "no region was asked before the deadline"
 
 
 def _still_loading(
@@ -157,7 +164,9 @@ def _denied(query: Query, attempts: tuple[Attempt, ...], decisive: Failure | Non
     return SecretAccessDeniedError(f"access to secret {query} is refused: {_list(attempts)}. {advice}", attempts)
 
 
-def _identity(query: Query, attempts: tuple[Attempt, ...], _decisive: Failure | None) -> SecretCacheError:
+def _identity(query: Query, attempts: tuple[Attempt, ...], decisive: Failure | None) -> SecretCacheError:
+    if decisive is not None and decisive.code == "NoCredentialsError":
+        return CredentialsError(f"secret {query} could not be read: {_list(attempts)}. {_looked_in()}", attempts)
     return CredentialsError(
         f"secret {query} could not be read with these AWS credentials: {_list(attempts)}. "
         "Check them with `aws sts get-caller-identity`, and the machine's clock",
@@ -165,11 +174,28 @@ def _identity(query: Query, attempts: tuple[Attempt, ...], _decisive: Failure | 
     )
 
 
+def _looked_in() -> str:
+    profile = os.environ.get("AWS_PROFILE")
+    keys = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    config = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")
+    return (
+        f"Looked in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {keys} and {config} (AWS_PROFILE is "
+        f"{profile if profile is not None else 'not set'}), and at the role of a web identity, a container or an "
+        "instance; `aws sts get-caller-identity` looks in the same places"
+    )
+
+
 def _caller(query: Query, attempts: tuple[Attempt, ...], _decisive: Failure | None) -> SecretCacheError:
     return ConfigurationError(f"the request for secret {query} could not be made: {_list(attempts)}")
 
 
-def _unavailable(query: Query, attempts: tuple[Attempt, ...], _decisive: Failure | None) -> SecretCacheError:
+def _unavailable(query: Query, attempts: tuple[Attempt, ...], decisive: Failure | None) -> SecretCacheError:
+    if decisive is not None and decisive.fault in OF_THE_SECRET:
+        return SecretUnavailableError(
+            f"secret {query} is refused where a region answered, and no answer came from the others: "
+            f"{_list(attempts)}. Check the id and the permissions there, and why the others are silent",
+            attempts,
+        )
     return SecretUnavailableError(
         f"no region could answer for secret {query}: {_list(attempts)}. "
         "Check these regions' names, the network, proxies and endpoint_urls; asking again later is safe",

@@ -236,11 +236,12 @@ def default_regions(environ: Mapping[str, str] | None = None) -> tuple[str, ...]
     if text is not None:
         return _named("SECRETCACHE_REGIONS", check_regions, _read_variable("SECRETCACHE_REGIONS", text))
     # As botocore would: a session of its own costs 10 ms, its import 100 ms.
-    region = os.environ.get("AWS_DEFAULT_REGION") or _region_of_session()
+    # AWS_REGION is what Lambda, ECS and other SDKs set; boto3 alone does not read it.
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or _region_of_session()
     if region is None:
         raise ConfigurationError(
             'regions: none given: pass SecretCache(["ap-northeast-3", ...]), '
-            "or set SECRETCACHE_REGIONS or AWS_DEFAULT_REGION"
+            "or set SECRETCACHE_REGIONS, AWS_DEFAULT_REGION or AWS_REGION"
         )
     return check_regions([region])
 

@@ -149,7 +149,8 @@ class BotocoreTransport:
         client = made.result() if made is not None and made.done() else None
         if client is not None and not isinstance(client, Failure):
             return _hostname(client.endpoint)
-        return _hostname(self._settings.endpoint_urls.get(region, f"https://{_SERVICE}.{region}.amazonaws.com"))
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        return _hostname(self._settings.endpoint_urls.get(region, f"https://{_SERVICE}.{region}.{domain}"))
 
     def close(self) -> None:
         """Sends nothing any more. Closes idle connections; a request under way stops reading, and closes its own."""

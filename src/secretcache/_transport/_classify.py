@@ -16,6 +16,7 @@ from botocore import exceptions as errors
 from botocore import parsers
 
 from secretcache._transport import Failure, Fault
+from secretcache._transport._reasons import about_proxy, without_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,6 +114,10 @@ def classify(error: BaseException, *, operation: str, endpoint: str) -> Failure:
 def _judge(error: BaseException, endpoint: str) -> Fault:
     if is_local(error) or not isinstance(error, Exception):  # an event handler's sys.exit()
         return Fault.LOCAL
+    if isinstance(error, errors.InvalidConfigError) and "CA bundle" in str(
+        error
+    ):  # it has nothing to do with credentials
+        return Fault.CALLER
     fault = next((_CLASSES[kind] for kind in type(error).__mro__ if kind in _CLASSES), None)
     if fault is not None and fault is not Fault.REGION:
         return fault
@@ -149,7 +154,7 @@ def _judge_answer(error: errors.ClientError, operation: str) -> Failure:
     if error.operation_name != operation:  # AssumeRole and its kin, made on the way to credentials
         return Failure(Fault.IDENTITY, code, f"{error.operation_name}: {message}", cause=_clean(error), revoked=revoked)
     if not code or code.isdigit():
-        return Failure(Fault.REGION, code or "NoErrorCode", "", cause=_without_body(error, code))
+        return Failure(Fault.REGION, code or "NoErrorCode", without_code(code), cause=_without_body(error, code))
     fault = Fault.THROTTLED if code.startswith("Throttling") else BY_CODE.get(code, Fault.REGION)
     if code == "InvalidRequestException":
         fault = _of_invalid_request(message)
@@ -189,7 +194,7 @@ def _message(error: BaseException) -> str:
     if _quotes(error):
         inner = getattr(error, "kwargs", {}).get("error")
         return type(inner).__name__ if isinstance(inner, BaseException) else "the response could not be read"
-    return str(error)
+    return about_proxy(error) if isinstance(error, errors.ProxyConnectionError) else str(error)
 
 
 def _quotes(error: BaseException) -> bool:

@@ -136,14 +136,23 @@ def named(provider: str) -> Iterator[None]:
     raise retrieval
 
 
-def note_providers(session: Any, note: Callable[[str], object]) -> None:
-    """Calls `note` with the name of each provider that a session of ours turns to, before it does."""
+def note_providers(session: Any, note: Callable[[str], object], done: Callable[[float], object] = float) -> None:
+    """Calls `note` with the name of each provider that a session of ours turns to, before it does.
+
+    `done` is called with the seconds that it took.
+    """
     for provider in session.get_component("credential_provider").providers:
-        provider.load = partial(_noted, provider, session, note, provider.load)
+        provider.load = partial(_noted, provider, session, note, done, provider.load)
 
 
-def _noted(provider: Any, session: Any, note: Callable[[str], object], load: Callable[[], Any]) -> Any:
+def _noted(
+    provider: Any, session: Any, note: Callable[[str], object], done: Callable[[float], object], load: Callable[[], Any]
+) -> Any:
     name = provider_name(provider.METHOD, session)
     note(name)
-    with named(name):
-        return load()
+    began = time.monotonic()
+    try:
+        with named(name):
+            return load()
+    finally:
+        done(time.monotonic() - began)

@@ -230,19 +230,23 @@ class _Session:
         self._session.close()
 
 
-def guard(client: Any, is_closed: Callable[[], bool]) -> None:
+def guard(client: Any, is_closed: Callable[[], bool]) -> object:
     """Bounds what a client reads, and has it step over dead connections. Changes nothing of a client of another make.
 
     Args:
         client: a botocore client.
         is_closed: whether nobody waits for its answers any more.
+
+    Returns:
+        By what it checks certificates: the path of a CA bundle, True for botocore's own, None if that is not known.
     """
     endpoint = getattr(client, "_endpoint", None)
     session = getattr(endpoint, "http_session", None)
     classes = getattr(session, "_pool_classes_by_scheme", None)  # its managers, proxies' included, look here
     if endpoint is None or not isinstance(classes, dict):
-        return
+        return None
     shared = _Guard(is_closed)
     classes["http"] = functools.partial(_HttpPool, guard=shared)
     classes["https"] = functools.partial(_HttpsPool, guard=shared)
     endpoint.http_session = _Session(session, shared)
+    return getattr(session, "_verify", None)

@@ -27,6 +27,7 @@ from secretcache._transport._classify import classify, is_local
 from secretcache._transport._credentials import Held, named, note_providers, provider_name
 from secretcache._transport._endpoints import regions_with_fips
 from secretcache._transport._http import guard
+from secretcache._transport._reasons import about_certificates
 from secretcache._version import __version__
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class RegionClient:
         self._lock = threading.Lock()
         self._users, self._retired = 0, False
         self.provider = provider_name(str(getattr(credentials, "method", None) or "unknown"))
+        self.bundle: object = None
+        """By which CA bundle the service's certificate is checked: a path, or True for botocore's own."""
         self._request = _Request()
         self._held = Held(credentials)
         signer: Any = getattr(client, "_request_signer", None)
@@ -110,7 +113,8 @@ class RegionClient:
                 _check(self.client, operation, arguments)
             reply: Reply = getattr(self.client, method)(**arguments)
         except BaseException as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
-            return classify(error, operation=operation, endpoint=self._request.url)
+            failure = classify(error, operation=operation, endpoint=self._request.url)
+            return about_certificates(failure, self.bundle)
         return reply
 
     def _leaves(self, request: Any, **_: Any) -> None:
@@ -191,7 +195,7 @@ def new_client(
         with alone_with(session):
             made = RegionClient(_create(session, settings, region), session.get_credentials())
         made.provider = provider_name(str(getattr(made.credentials, "method", None) or "unknown"), session)
-        guard(made.client, is_closed)
+        made.bundle = guard(made.client, is_closed)
         return _without_fips_host(settings, region, made.endpoint) or made
     except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
         return _not_made(settings, region, error)
