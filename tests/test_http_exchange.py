@@ -80,14 +80,16 @@ def test_no_more_is_read_than_twenty_secrets_can_take(kind: str, monkeypatch: py
         assert wires[0].sent < BUFFERED + _http.LONGEST_ANSWER
 
 
-def test_the_size_of_a_chunk_has_no_end_either() -> None:
+def test_the_size_of_a_chunk_has_no_end_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http, "WHOLE_SECONDS", PATIENCE)
     with serving(endless(CHUNKED, b"0" * 65_536)) as (url, wires), transport(url) as sends:
         assert failure(sends.send(CALL)).fault is Fault.REGION  # by urllib3's own bound, where it has one
         assert wires[0].ended.wait(PATIENCE), "the connection is open"
         assert wires[0].sent < BUFFERED + _http.LONGEST_ANSWER
 
 
-def test_the_longest_batch_is_read() -> None:
+def test_the_longest_batch_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http, "WHOLE_SECONDS", PATIENCE)
     value = "\x01" * 65_536  # the worst case of JSON: six bytes each
     names = [f"{number:02}" for number in range(20)]
     told = [
@@ -107,7 +109,8 @@ def test_the_longest_batch_is_read() -> None:
     assert [one["SecretString"] for one in reply["SecretValues"]] == [value] * 20
 
 
-def test_a_compressed_body_is_not_inflated() -> None:
+def test_a_compressed_body_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_http, "WHOLE_SECONDS", PATIENCE)
     bomb = gzip.compress(b"0" * 50_000_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
 
@@ -245,7 +248,7 @@ def test_after_one_silence_no_connection_that_was_idle_then_is_used() -> None:
 
 
 def test_where_answers_are_slow_silence_says_nothing_of_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_http, "REUSED_SECONDS", 0.0)
+    monkeypatch.setattr(_http, "REUSED_SECONDS", -1.0)  # every answer is slow; and no socket waits for so long
 
     def script(wire: Wire) -> None:
         while wire.read():
