@@ -190,9 +190,9 @@ def test_the_error_leads_with_the_region_that_answered() -> None:
     raised = error_of(Fault.REGION, silent, missing)
     assert isinstance(raised, SecretUnavailableError)
     text = str(raised)
-    assert text.startswith(f"secret {QUERY} is refused where a region answered")
+    assert text.startswith(f"secret {QUERY} could not be read: {TOKYO} says ResourceNotFoundException: not here, and ")
     assert text.index("not here") < text.index("silence")
-    assert [attempt.region for attempt in raised.attempts] == [TOKYO, OSAKA]
+    assert [attempt.region for attempt in raised.attempts] == [OSAKA, TOKYO], "as they were made"
 
 
 def test_no_attempt_is_listed_twice() -> None:

@@ -68,8 +68,6 @@ def error_for(
     if verdict.fault is Fault.REGION:
         refusals = [leg for leg in verdict.legs if leg.failure is not None and leg.failure.fault in OF_THE_SECRET]
         decisive = refusals[0].failure if refusals else decisive
-        first = [_told(leg, now, host(leg.region)) for leg in refusals]
-        attempts = (*first, *(one for one in attempts if one not in first))
     error = _ERRORS.get(verdict.fault, _unavailable)(query, attempts, decisive)
     if isinstance(error, SecretUnavailableError):
         error.retry_after = verdict.retry_after
@@ -191,9 +189,10 @@ def _caller(query: Query, attempts: tuple[Attempt, ...], _decisive: Failure | No
 
 def _unavailable(query: Query, attempts: tuple[Attempt, ...], decisive: Failure | None) -> SecretCacheError:
     if decisive is not None and decisive.fault in OF_THE_SECRET:
+        lead = next((one.region for one in attempts if one.error == str(decisive)), "a region")
         return SecretUnavailableError(
-            f"secret {query} is refused where a region answered, and no answer came from the others: "
-            f"{_list(attempts)}. Check the id and the permissions there, and why the others are silent",
+            f"secret {query} could not be read: {lead} says {decisive}, and not every other region answered: "
+            f"{_list(attempts)}. Check the id and the permissions there, and why the others do not answer",
             attempts,
         )
     return SecretUnavailableError(

@@ -65,7 +65,7 @@ class RegionClient:
         self._request = _Request()
         self._held = Held(credentials)
         signer: Any = getattr(client, "_request_signer", None)
-        if credentials is not None and getattr(signer, "_credentials", None) is credentials:
+        if credentials is not None and _is_ours(client) and getattr(signer, "_credentials", None) is credentials:
             signer._credentials = self._held  # noqa: SLF001 - of this client alone: the session may be the user's
         client.meta.events.register("before-send.secrets-manager", self._leaves)
 
@@ -195,10 +195,17 @@ def new_client(
         with alone_with(session):
             made = RegionClient(_create(session, settings, region), session.get_credentials())
         made.provider = provider_name(str(getattr(made.credentials, "method", None) or "unknown"), session)
-        made.bundle = guard(made.client, is_closed)
+        if _is_ours(made.client):
+            made.bundle = guard(made.client, is_closed)
         return _without_fips_host(settings, region, made.endpoint) or made
     except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
         return _not_made(settings, region, error)
+
+
+def _is_ours(client: Any) -> bool:
+    """Whether a client was made with our configuration: a factory may hand out one that its application uses too."""
+    config = getattr(getattr(client, "meta", None), "config", None)
+    return f"secretcache/{__version__}" in str(getattr(config, "user_agent_extra", None))
 
 
 def _create(session: Any, settings: Settings, region: str) -> Any:
