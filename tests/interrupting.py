@@ -39,6 +39,9 @@ class Regions:
     def prepare(self, _: str) -> None:
         return None
 
+    def pending(self, _: str) -> str:
+        return ""
+
     def send(self, call: Request) -> Reply:
         if isinstance(call, Call):
             return self._one(call.region, call.query)

@@ -377,6 +377,17 @@ def test_a_proxy_is_in_the_way_of_one_region(desk: Desk, aws: TwoRegions) -> Non
     assert ended.json["regions"][TOKYO]["proxy"] == proxy.url.replace("//", "//***@")
 
 
+def test_a_proxy_that_wants_a_password_is_given_one_and_not_avoided(desk: Desk, aws: TwoRegions) -> None:
+    with ForwardProxy(aws.servers[TOKYO].port) as proxy:
+        proxy.refuses[HOST.format(OSAKA)] = 407
+        desk.endpoints({region: f"http://{HOST.format(region)}" for region in REGIONS}, sts=aws.urls[TOKYO])
+        desk.set(HTTP_PROXY=proxy.url.replace("//", "//user:hush@"), NO_PROXY="127.0.0.1")
+        ended = desk.run("doctor", "prod/db", "--json")
+    found = only(ended.json["findings"])
+    assert found["mend"] == f"export HTTP_PROXY={proxy.url.replace('//', '//USER:PASSWORD@')}"
+    assert "hush" not in ended.out
+
+
 def test_sts_is_pinned_to_another_region(desk: Desk, aws: TwoRegions) -> None:
     with_role(desk)
     code, findings = diagnosis(desk)
@@ -607,3 +618,12 @@ def test_what_was_asked_wrongly_is_told(desk: Desk, arguments: tuple[str, ...], 
     ended = desk.run("doctor", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert told in ended.err
+
+
+def test_credentials_that_take_long_are_told(desk: Desk, aws: TwoRegions) -> None:
+    slow = RegionSight(region=OSAKA, credentials="custom-process", credentials_seconds=3.2, latency_seconds=0.1)
+    found = [one for one in findings_of(sights(slow)) if one.code == "slow-credentials"]
+    assert [(one.severity, one.region) for one in found] == [("warning", OSAKA)]
+    assert "took 3.2 s to load (custom-process)" in found[0].what
+    quick = RegionSight(region=OSAKA, credentials="custom-process", credentials_seconds=0.9, latency_seconds=0.1)
+    assert not [one for one in findings_of(sights(quick)) if one.code == "slow-credentials"]

@@ -216,6 +216,10 @@ class World:
     def prepare(self, region: str) -> Failure | None:
         return None
 
+    def pending(self, region: str) -> str:
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         raise AssertionError("no credentials have failed")
 

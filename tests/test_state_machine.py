@@ -273,6 +273,10 @@ class Wire:
     def prepare(self, region: str) -> None:
         """Nothing is needed."""
 
+    def pending(self, region: str) -> str:
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         """There are no credentials."""
 

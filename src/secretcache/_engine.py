@@ -361,7 +361,11 @@ class Engine:
         """The error of a reader whose flight brought nothing, or has not yet."""
         legs = tuple(flight.route.legs)
         return error_for(
-            query, flight.verdict or Verdict(Fault.REGION, legs), self._runtime.now(), self._transport.host
+            query,
+            flight.verdict or Verdict(Fault.REGION, legs),
+            self._runtime.now(),
+            self._transport.host,
+            self._transport.pending,
         )
 
     def peek(self, query: Query) -> Secret | None:

@@ -252,6 +252,8 @@ class Loads:
             self.silent.setdefault(leg.region, now)
         if leg.started_at is None:
             self.board.give_back(leg.region, leg.permit, now)
+            if failure is not None:
+                self.board.not_made(leg.region, failure, now)
         else:
             query = flight.route.query if flight is not None and len(flight.queries) == 1 else None
             self.board.record(leg.region, query, failure, now, sent_at=leg.started_at, permit=leg.permit)

@@ -135,11 +135,12 @@ class Secret:
         """The secret's JSON, parsed anew at each call: what the caller does to it reaches nobody else.
 
         Raises:
-            SecretFormatError: the secret is binary, or its text is no JSON.
+            SecretFormatError: its text, or its bytes, are no JSON.
         """
-        parsed = _parse(self.string)
+        parsed = _parse(self._value)
         if parsed is _NO_JSON:
-            raise SecretFormatError(f"secret {self.name!r} is text but not JSON: read .string, or store a JSON object")
+            kind, read = ("text", ".string") if isinstance(self._value, str) else ("binary", ".binary")
+            raise SecretFormatError(f"secret {self.name!r} is {kind} but not JSON: read {read}, or store a JSON object")
         return parsed
 
     def __getitem__(self, key: str) -> Any:
@@ -212,10 +213,11 @@ class Secret:
         )
 
 
-def _parse(text: str) -> Any:
+def _parse(value: str | bytes) -> Any:
     # The decoder's error and its frames hold the whole text: they end here.
     try:
-        return json.loads(text)
+        # Editors on Windows put a byte order mark in front: Python takes it in bytes, and not in text.
+        return json.loads(value.removeprefix("\ufeff") if isinstance(value, str) else value)
     except (ValueError, RecursionError):
         return _NO_JSON
 

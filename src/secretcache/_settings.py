@@ -78,6 +78,7 @@ def check_regions(regions: object) -> tuple[str, ...]:
     if not regions:
         raise ConfigurationError("regions must name at least one region, got an empty list")
     for region in regions:
+        _check_fips_name(region)
         if not isinstance(region, str) or not is_region(region):
             raise ConfigurationError(f"regions: {region!r} is not the name of a region, such as 'ap-northeast-3'")
     doubled = sorted({region for region in regions if regions.count(region) > 1})
@@ -90,6 +91,16 @@ def check_regions(regions: object) -> tuple[str, ...]:
             "a secret is replicated within one only"
         )
     return tuple(regions)
+
+
+def _check_fips_name(region: object) -> None:
+    """Older SDKs took `fips-us-east-1` for a region: it is a name for a host."""
+    plain = region.removeprefix("fips-").removesuffix("-fips") if isinstance(region, str) else region
+    if plain != region:
+        raise ConfigurationError(
+            f"regions: {region!r} names a FIPS host and is no region: list {plain!r}, and pass "
+            "client_config=Config(use_fips_endpoint=True) or set AWS_USE_FIPS_ENDPOINT=true"
+        )
 
 
 def check_duration(argument: str, value: object, *, positive: bool = False) -> float:
@@ -227,11 +238,12 @@ def default_regions(environ: Mapping[str, str] | None = None) -> tuple[str, ...]
     if text is not None:
         return _named("SECRETCACHE_REGIONS", check_regions, _read_variable("SECRETCACHE_REGIONS", text))
     # As botocore would: a session of its own costs 10 ms, its import 100 ms.
-    region = os.environ.get("AWS_DEFAULT_REGION") or _region_of_session()
+    # AWS_REGION is what Lambda, ECS and other SDKs set; boto3 alone does not read it.
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or _region_of_session()
     if region is None:
         raise ConfigurationError(
             'regions: none given: pass SecretCache(["ap-northeast-3", ...]), '
-            "or set SECRETCACHE_REGIONS or AWS_DEFAULT_REGION"
+            "or set SECRETCACHE_REGIONS, AWS_DEFAULT_REGION or AWS_REGION"
         )
     return check_regions([region])
 

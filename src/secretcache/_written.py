@@ -130,6 +130,10 @@ class UpToDate:
         """As the transport."""
         return self.transport.prepare(region)
 
+    def pending(self, region: str) -> str:
+        """As the transport."""
+        return self.transport.pending(region)
+
     def send(self, call: Request) -> Reply:
         """As the transport; an answer that is behind a write counts as none."""
         ticket = self.written.ticket

@@ -284,6 +284,10 @@ class Wire:
             self._made[region] = self.generation
         return None
 
+    def pending(self, region: str) -> str:
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         self.generation += 1
 

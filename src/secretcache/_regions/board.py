@@ -227,6 +227,16 @@ class Board:
         """A request was never sent."""
         self._regions[name].breaker.give_back(now, permit)
 
+    def not_made(self, name: str, failure: Failure, now: float) -> None:
+        """No request was sent, since there is no client or there are no credentials: no breaker moves for that.
+
+        A region that a client cannot be made for is parked, and told: each read would make one anew, in vain.
+        """
+        region = self._regions[name]
+        region.tally.counts[failure.fault.name.lower()] += 1
+        if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED):
+            self._failed(region, None, failure, now)
+
     def record(  # noqa: PLR0913 - one fact each
         self,
         name: str,

@@ -100,6 +100,15 @@ class Leg:
         return now > self.cap_at + _OVERSLEPT
 
     @property
+    def unsent(self) -> bool:
+        """Whether all its time went into making a client and loading credentials, or does still."""
+        return self.taken_at is not None and self.started_at is None and (self.failure is None or self._timed_out)
+
+    @property
+    def _timed_out(self) -> bool:
+        return self.failure is not None and self.failure.code == "AttemptTimeout"
+
+    @property
     def _cap(self) -> float:
         return self.cap if self.started_at is not None else self.making_cap
 
@@ -274,7 +283,10 @@ class Route:
         cap = min(policy.attempt_cap, (self.deadline - now) / left)
         hurry = (self.caller_deadline - now) / left
         patience = min(cap, hurry) if hurry > 0 else cap
-        leg = Leg(region, now, cap, patience, policy.making_cap, permit, reload)
+        # The cap on making a client is there to reach the next region: where none is left, it has all the time.
+        alone = permit is None and not [one for one in self._left() if one != region]
+        making_cap = max(policy.making_cap, self.deadline - now) if alone else policy.making_cap
+        leg = Leg(region, now, cap, patience, making_cap, permit, reload)
         self.legs.append(leg)
         if region in self._unasked:
             self._unasked.remove(region)

@@ -104,6 +104,9 @@ class Transport(Protocol):
         May take long and run user code. After it has returned None, `send` sends at once.
         """
 
+    def pending(self, region: str) -> str:
+        """What `prepare` is waiting for, in words. Asked only while it is under way."""
+
     def send(self, call: Request) -> Reply:
         """The operation's response as botocore parses it, not yet judged, or the failure."""
 
