@@ -87,6 +87,10 @@ class Memory:
     def prepare(self, region: str) -> None:
         """Nothing is needed."""
 
+    def pending(self, region: str) -> str:
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         """There are no credentials."""
 

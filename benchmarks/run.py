@@ -21,18 +21,24 @@ from pathlib import Path
 from typing import Any
 
 import bursts
+import django_window
 import fleet_load
 import freshness
 import hits
 import misses
 import outages
 import starts
+import windows
 from measure import Case, Outcome, Scale
 from render import render, table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks.json"
-CASES = [case for room in (hits, misses, bursts, starts, outages, freshness, fleet_load) for case in room.CASES]
+CASES = [
+    case
+    for room in (hits, misses, bursts, starts, outages, freshness, fleet_load, windows, django_window)
+    for case in room.CASES
+]
 PACKAGES = ["aws-secretsmanager-caching", "aws-lambda-powertools", "boto3", "botocore", "cachetools", "cachebox"]
 
 

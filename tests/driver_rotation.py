@@ -51,6 +51,7 @@ def _short_pauses() -> Iterator[None]:
     """The pauses that spare Secrets Manager and the database are cut: what is done between them stays the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("secretcache._rotations._SPACING", 0.1)
+        patch.setattr("secretcache._bridged._AFTER_VAIN", 0.1)
         patch.setattr("secretcache._connect._FIRST_PAUSE", 0.1)
         patch.setattr("secretcache._connect._LONGEST_PAUSE", 0.3)
         yield

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar, cast
 
 from secretcache import Secret, SecretCache, SecretNotFoundError, SecretUnavailableError
+from secretcache._bridged import Bridged
 from secretcache._events import Event
 from secretcache._secret import Lifetime
 from support import OSAKA, TOKYO, ManualRuntime, arn
@@ -62,6 +63,8 @@ class FakeCache:
         self.reads: list[tuple[str, str | None]] = []
         self.seconds: list[float] = []
         self.events: list[Event] = []
+        self.looks: list[str] = []
+        self.bridged = Bridged(self._runtime)
         self.on_read: Callable[[str], None] = lambda stage: None
 
     # As SecretCache has them.
@@ -93,8 +96,17 @@ class FakeCache:
     def _held_version(self, secret_id: str) -> str | None:
         return self.held
 
-    def _moves(self, secret_id: str) -> int:
-        return self.moved
+    def _held_secret(self, secret_id: str) -> Secret:
+        return self._secret(self.held)
+
+    def _look_behind(self, secret_id: str, newer_than: str) -> None:
+        self.looks.append(newer_than)
+
+    def _bridged_logins(self) -> Bridged:
+        return self.bridged
+
+    def _standing(self, secret_id: str) -> tuple[str, int]:
+        return self.held, self.moved
 
     def _emit(self, event: Event) -> None:
         self.events.append(event)

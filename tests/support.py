@@ -212,6 +212,10 @@ class ScriptedRegions:
             self.prepared.append(region)
         return None
 
+    def pending(self, region: str) -> str:
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         self.reloads += 1
 

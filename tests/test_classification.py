@@ -14,6 +14,7 @@ from botocore.retries import standard
 
 from secretcache._transport import Failure, Fault
 from secretcache._transport._classify import BY_CLASS, BY_CODE, classify
+from secretcache._transport._reasons import without_code
 
 URL = "https://secretsmanager.ap-northeast-3.amazonaws.com/"
 STS = "https://sts.ap-northeast-1.amazonaws.com/"
@@ -51,7 +52,7 @@ CODES = {
     "TooManyRequestsException": Fault.THROTTLED,
     "TransactionInProgressException": Fault.THROTTLED,
     "ResourceNotFoundException": Fault.MISSING,
-    "InvalidRequestException": Fault.DELETED,
+    "InvalidRequestException": Fault.DENIED,
     "AccessDenied": Fault.DENIED,
     "AccessDeniedException": Fault.DENIED,
     "DecryptionFailure": Fault.DENIED,
@@ -322,7 +323,8 @@ def test_a_process_without_files_or_memory_blames_no_region(number: int) -> None
 def test_an_answer_without_a_code_is_not_the_services(code: str) -> None:
     error = answer(code, message="<html>canary</html>")
     failure = judge(raised(error))
-    assert (failure.fault, failure.answered, failure.message) == (Fault.REGION, False, "")
+    assert (failure.fault, failure.answered) == (Fault.REGION, False)
+    assert ("user name and a password" if code == "407" else "without an AWS error code") in failure.message
     assert isinstance(failure.cause, errors.ClientError)
     assert "canary" not in f"{failure!r} {failure.cause} {failure.cause.response} {failure.cause.args}"
 
@@ -341,7 +343,8 @@ def test_what_is_left_of_such_an_answer_is_its_status_and_operation() -> None:
 def test_an_answer_without_metadata_is_judged_all_the_same(code: str) -> None:
     bare: Any = {"Error": {"Code": code}}
     failure = judge(errors.ClientError(bare, "GetSecretValue"))
-    assert (failure.code, failure.message, failure.retry_after) == (code, "", 0.0)
+    assert (failure.code, failure.retry_after) == (code, 0.0)
+    assert failure.message == ("" if code != "503" else without_code("503"))
     assert judge(errors.ClientError({}, "GetSecretValue")).code == "NoErrorCode"
 
 

@@ -17,10 +17,11 @@ import pytest
 from command_line import CANARY, Desk, Ended, assert_golden
 from local_aws import ForwardProxy
 from secretcache._cli.doctor.findings import findings_of
-from secretcache._cli.doctor.sight import Examination, RegionSight, region_in
+from secretcache._cli.doctor.sight import Examination, RegionSight, SecretSight, region_in
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.faults import Refuse, Silent
 from secretcache._demo.proxy import FaultProxy
+from secretcache._ids import SecretId
 from secretcache._settings import Settings
 from support import OSAKA, PATIENCE, REGIONS, TOKYO, arn
 from two_regions import NEW, OLD, TwoRegions, refusal
@@ -225,6 +226,24 @@ def test_a_slow_region_is_noted() -> None:
     assert (found.code, found.severity, found.mend) == ("slow", "note", f"export SECRETCACHE_REGIONS={TOKYO},{OSAKA}")
 
 
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize("primary", [None, TOKYO])
+def test_two_secrets_under_one_name_are_found_ahead_of_time(primary: str | None, *, described: bool) -> None:
+    def sight(region: str, suffix: str) -> RegionSight:
+        own = SecretSight(arn=arn(region, "prod/db", suffix), version_id=f"v-{suffix}", described=described)
+        return RegionSight(region=region, latency_seconds=0.01, secrets={"prod/db": own})
+
+    those = {OSAKA: sight(OSAKA, "AAAAAA"), TOKYO: sight(TOKYO, "BBBBBB")}
+    settings = Settings(regions=(OSAKA, TOKYO), primary_region=primary)
+    seen = Examination(settings, {"prod/db": SecretId("prod/db")}, those, datetime.now(timezone.utc))
+    found = [one for one in findings_of(seen) if one.severity != "note"]
+    assert [one.code for one in found] == ["another-secret"]
+    assert found[0].region == (OSAKA if primary else TOKYO)
+    assert "prod/db-AAAAAA" in found[0].what
+    assert "prod/db-BBBBBB" in found[0].what
+    assert "--force-overwrite-replica-secret" in found[0].mend
+
+
 def test_credentials_of_two_accounts_are_warned_of() -> None:
     seen = sights(RegionSight(region=OSAKA, account="1" * 12), RegionSight(region=TOKYO, account="2" * 12))
     assert [one.code for one in findings_of(seen)] == ["two-accounts"]
@@ -356,6 +375,17 @@ def test_a_proxy_is_in_the_way_of_one_region(desk: Desk, aws: TwoRegions) -> Non
     assert found["mend"] == f"export NO_PROXY=10.0.0.1,127.0.0.1,{HOST.format(OSAKA)}"
     assert "hush" not in ended.out
     assert ended.json["regions"][TOKYO]["proxy"] == proxy.url.replace("//", "//***@")
+
+
+def test_a_proxy_that_wants_a_password_is_given_one_and_not_avoided(desk: Desk, aws: TwoRegions) -> None:
+    with ForwardProxy(aws.servers[TOKYO].port) as proxy:
+        proxy.refuses[HOST.format(OSAKA)] = 407
+        desk.endpoints({region: f"http://{HOST.format(region)}" for region in REGIONS}, sts=aws.urls[TOKYO])
+        desk.set(HTTP_PROXY=proxy.url.replace("//", "//user:hush@"), NO_PROXY="127.0.0.1")
+        ended = desk.run("doctor", "prod/db", "--json")
+    found = only(ended.json["findings"])
+    assert found["mend"] == f"export HTTP_PROXY={proxy.url.replace('//', '//USER:PASSWORD@')}"
+    assert "hush" not in ended.out
 
 
 def test_sts_is_pinned_to_another_region(desk: Desk, aws: TwoRegions) -> None:
@@ -588,3 +618,12 @@ def test_what_was_asked_wrongly_is_told(desk: Desk, arguments: tuple[str, ...], 
     ended = desk.run("doctor", *arguments)
     assert (ended.code, ended.out) == (2, "")
     assert told in ended.err
+
+
+def test_credentials_that_take_long_are_told(desk: Desk, aws: TwoRegions) -> None:
+    slow = RegionSight(region=OSAKA, credentials="custom-process", credentials_seconds=3.2, latency_seconds=0.1)
+    found = [one for one in findings_of(sights(slow)) if one.code == "slow-credentials"]
+    assert [(one.severity, one.region) for one in found] == [("warning", OSAKA)]
+    assert "took 3.2 s to load (custom-process)" in found[0].what
+    quick = RegionSight(region=OSAKA, credentials="custom-process", credentials_seconds=0.9, latency_seconds=0.1)
+    assert not [one for one in findings_of(sights(quick)) if one.code == "slow-credentials"]

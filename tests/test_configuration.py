@@ -494,7 +494,6 @@ def test_a_request_that_has_a_pool_but_no_connection_yet_survives_a_reload(
     under_way = InThread(lambda: signed_by(transport, OSAKA))
     assert here.wait(10)
     transport.reload()
-    transport.close()
     go_on.set()
     assert under_way.result() == "OLD"
     aws.until_connections(0)

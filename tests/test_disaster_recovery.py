@@ -45,12 +45,17 @@ def test_the_former_primary_takes_a_process_back_to_the_old_value(promoted: Fake
     assert cache.get("prod/db").string == "old"
 
 
-def test_without_a_primary_who_has_seen_the_change_keeps_the_new_value(promoted: FakeSecretsManager) -> None:
+def test_without_a_primary_who_has_seen_the_change_keeps_the_new_value_for_fifteen_minutes_too(
+    promoted: FakeSecretsManager,
+) -> None:
     cache = promoted.cache(regions=[OSAKA, TOKYO])
     assert cache.get("prod/db").string == "old"
     told = write_and_lose_osaka(promoted, cache)
-    promoted.clock.advance(60 * MINUTE)
+    promoted.clock.advance(14 * MINUTE)
     assert cache.get("prod/db").string == "new"
+    assert set(told) <= {TOKYO}
+    promoted.clock.advance(20 * MINUTE)
+    assert cache.get("prod/db").string == "old", "row I's last resort: nothing else answers"
     assert set(told) == {TOKYO}
 
 

@@ -89,7 +89,7 @@ class Clock:
         waits, kept = self._waits.copy(), self._osaka.kept
         hopeless = all(not event.is_set() and until > self._runtime.now() for event, until in waits)
         at_rest = all(box.resting for box in self._runtime.mailboxes)
-        working = sum(lane._unfinished for lane in self._lanes) - kept
+        working = sum(len(lane._unfinished) for lane in self._lanes) - kept
         return hopeless and at_rest and not working and len(waits) == kept + (reader is not None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 
@@ -251,13 +252,53 @@ def test_a_value_refused_by_one_region_while_the_other_is_silent_stands_in_for_a
         house.cache.get("prod/db")
 
 
+@pytest.mark.parametrize("created", range(0, 120, 7))
+def test_whoever_asks_again_and_again_sees_a_secret_10_seconds_after_it_was_created(created: int) -> None:
+    house = House()
+    for region in (OSAKA, TOKYO):
+        house.fails(region, Fault.MISSING)
+    for _ in range(2 * created):
+        with pytest.raises(SecretNotFoundError):
+            house.cache.get("prod/db")
+        house.runtime.advance(0.5)
+    assert len(house.regions.calls) <= 2 * (5 + created / 10), "an absence does not cause a call each time"
+    house.says(TOKYO, "v1")
+    found = None
+    for _ in range(21):
+        with contextlib.suppress(SecretNotFoundError):
+            found = house.cache.get("prod/db")
+        house.runtime.advance(0.5)
+    assert found is not None
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage", "expected"),
+    [
+        (Fault.MISSING, None, [0, 1, 3, 7, 15, 25, 35, 45, 55]),
+        (Fault.MISSING, "AWSPREVIOUS", [0, 10, 30]),
+        (Fault.DENIED, None, [0, 10, 30]),
+        (Fault.DELETED, None, [0, 10, 30]),
+    ],
+)
+def test_how_long_a_refusal_is_remembered(fault: Fault, stage: str | None, expected: list[int]) -> None:
+    house = House(regions=[OSAKA])
+    house.fails(OSAKA, fault)
+    seen = []
+    for _ in range(60):
+        with pytest.raises((SecretNotFoundError, SecretAccessDeniedError)):
+            house.cache.get("prod/db", version_stage=stage)
+        seen.append(len(house.regions.calls))
+        house.runtime.advance(1)
+    assert [second for second in range(60) if second == 0 or seen[second] > seen[second - 1]] == expected
+
+
 def test_refusals_are_remembered_for_10_seconds_doubling_to_60() -> None:
     house = House()
     house.fails(OSAKA, Fault.MISSING)
-    house.fails(TOKYO, Fault.MISSING)
+    house.fails(TOKYO, Fault.DENIED)
     seen = []
     for _ in range(200):
-        with pytest.raises(SecretNotFoundError):
+        with pytest.raises(SecretAccessDeniedError):
             house.cache.get("prod/db")
         seen.append(len(house.regions.calls))
         house.runtime.advance(1)
@@ -268,7 +309,7 @@ def test_refusals_are_remembered_for_10_seconds_doubling_to_60() -> None:
 def test_an_error_that_is_remembered_says_so_and_for_how_long() -> None:
     house = House()
     for region in (OSAKA, TOKYO):
-        house.fails(region, Fault.MISSING)
+        house.fails(region, Fault.DELETED)
     with pytest.raises(SecretNotFoundError) as told:
         house.cache.get("prod/db")
     assert "remembered" not in str(told.value)
@@ -355,6 +396,7 @@ def test_after_invalidate_a_flight_under_way_brings_nothing_back() -> None:
     assert reader.result().string == "old", "who waited before still gets it"
     assert house.cache.stats().entries == 0
     late.answer(answer(OSAKA, "new"))
+    house.regions.gate(2).answer(answer(OSAKA, "new"))  # the two overlapped: it is asked again
     assert blocked.result().string == "new"
     assert house.cache.get("prod/db").string == "new"
 

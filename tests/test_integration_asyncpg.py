@@ -102,7 +102,7 @@ def test_connect_bridges_a_window(postgres: EmbeddedPostgres) -> None:
         probe.went_on = lambda *_: worked.append(asyncio.run(log_in(account)))  # type: ignore[method-assign]
         account.rotate(WHOLE, probe)
         assert worked == [True] * 3
-        assert bridges == ["AWSPENDING"]
+        assert set(bridges) == {"AWSPENDING"}
 
 
 @pytest.mark.parametrize("rotated", ["by the hook", "by nobody"])

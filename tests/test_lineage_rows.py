@@ -34,8 +34,12 @@ def known(**more: object) -> Lineage:
         # Sent before the current version was accepted: it may have been shown before it.
         (OSAKA, "v1", 12, 101.0, OSAKA, Judgement.LATE),
         (OSAKA, "v3", 10, 101.0, OSAKA, Judgement.LATE),
-        (OSAKA, "v3", 11, 101.0, OSAKA, Judgement.DOUBTED),
-        (OSAKA, "v3", 12, 101.0, OSAKA, Judgement.DOUBTED),
+        (OSAKA, "v3", 11, 101.0, TOKYO, Judgement.DOUBTED),
+        (OSAKA, "v3", 12, 101.0, None, Judgement.DOUBTED),
+        # The same of a region that is believed: only the overlap is in doubt.
+        (OSAKA, "v3", 11, 101.0, OSAKA, Judgement.OVERLAPS),
+        (TOKYO, "v3", 12, 101.0, None, Judgement.OVERLAPS),
+        (TOKYO, "v1", 12, 101.0, None, Judgement.LATE),
         # Row J and every rotation: of the primary, or of the region that had shown the current version.
         (OSAKA, "v3", 13, 101.0, OSAKA, Judgement.MOVED),
         (OSAKA, "v1", 13, 101.0, OSAKA, Judgement.MOVED),
@@ -132,7 +136,7 @@ def test_sixteen_superseded_versions_are_remembered_the_newest_ones() -> None:
 def test_of_two_requests_under_way_beside_each_other_nobody_knows_which_the_region_saw_to_first() -> None:
     one = Lineage("v2", 3, 2, 0.0, {OSAKA: ("v2", 2)}, superseded=("v1",), caught_up={OSAKA})
     one.note(OSAKA, "v2", 4, 1.0, sent=5)
-    assert one.judge(OSAKA, "v1", 5, 2.0, OSAKA) is Judgement.LAGS, "it may have been seen to before"
+    assert one.judge(OSAKA, "v1", 5, 2.0, OSAKA) is Judgement.OVERLAPS, "it may have been seen to before"
     assert one.judge(OSAKA, "v3", 5, 2.0, OSAKA) is Judgement.MOVED, "what was never seen is no older view"
     assert one.judge(OSAKA, "v1", 6, 2.0, OSAKA) is Judgement.MOVED, "sent afterwards: it was rolled back"
     assert one.judge(TOKYO, "v1", 5, 2.0, None) is Judgement.LAGS
@@ -142,7 +146,7 @@ def test_what_a_region_has_gone_on_from_to_the_current_version_is_superseded_tho
     one = known(shown={TOKYO: ("v2", 10), OSAKA: ("v0", 11)}, beside={OSAKA: 12})
     one.note(OSAKA, "v2", 14, 150.0, sent=15)
     assert one.superseded == ("v0", "v1")
-    assert one.judge(OSAKA, "v0", 15, 151.0, None) is Judgement.LAGS, "under way beside the answer that showed v2"
+    assert one.judge(OSAKA, "v0", 15, 151.0, None) is Judgement.OVERLAPS, "under way beside the answer that showed v2"
     assert one.judge("eu-west-1", "v0", 13, 151.0 + WAIT, OSAKA) is Judgement.LAGS
     one.note(OSAKA, "v2", 16, 152.0, sent=16)
     assert one.superseded == ("v0", "v1"), "once"
@@ -173,7 +177,7 @@ def test_a_region_that_has_shown_the_current_version_moves_on_from_it_whatever_i
     one.note(TOKYO, "v3", 12, 150.0, sent=14)
     assert one.judge(TOKYO, "v4", 15, 151.0, None) is Judgement.MOVED
     one.note(TOKYO, "v2", 15, 151.0, sent=16)
-    assert one.judge(TOKYO, "v1", 16, 151.0, None) is Judgement.LAGS, "beside the answer that showed v2"
+    assert one.judge(TOKYO, "v1", 16, 151.0, None) is Judgement.OVERLAPS, "beside the answer that showed v2"
     one.note(TOKYO, "v1", 16, 151.0, sent=16)
     assert one.judge(TOKYO, "v1", 17, 152.0, None) is Judgement.MOVED, "it was rolled back"
     one.move("v4", 18, 18, 153.0)
@@ -187,3 +191,15 @@ def test_what_a_forked_child_learns_of_versions_is_its_own() -> None:
     assert (parent.shown, parent.beside, parent.caught_up) == ({TOKYO: ("v2", 10)}, {OSAKA: 12}, {TOKYO})
     assert parent.behind == {OSAKA: 50.0}
     assert child.caught_up == {TOKYO, OSAKA}
+
+
+def test_a_superseded_version_is_taken_when_the_regions_that_could_show_the_held_one_are_lost() -> None:
+    late = 100.0 + 2 * WAIT
+    lost = {TOKYO: 100.0 + WAIT - 1}
+    assert known().judge(OSAKA, "v1", 13, late, None, lost) is Judgement.DIVERGED
+    assert known().judge(OSAKA, "v1", 13, late, None, {TOKYO: 100.0 + WAIT}) is Judgement.LAGS, "not for so long"
+    assert known().judge(OSAKA, "v1", 13, late, None, {}) is Judgement.LAGS, "it answers, or was not asked"
+    assert known().judge(OSAKA, "v1", 13, late, "eu-west-1", lost) is Judgement.LAGS, "the primary answers"
+    confirmed = known(caught_up={TOKYO})
+    confirmed.confirmed_at = late - WAIT
+    assert confirmed.judge(OSAKA, "v1", 13, late, None, lost) is Judgement.LAGS, "somebody has shown it since"

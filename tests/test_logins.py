@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,10 +30,12 @@ class Door:
         self.held, self.moves = "v1", 0
         self.woken: list[Turn] = []
 
-    def ask(self, version: str = "v1", key: str = "app", limits: Limits | None = None) -> Turn:
+    def ask(self, version: str = "v1", key: str = "app", limits: Limits | None = None, **more: Any) -> Turn:
         """A turn in line, looked at once."""
         until = self.runtime.now() + 10.0
-        turn = Turn(key, version, limits or Limits(), until, lambda: self.woken.append(turn), self.owner, self.seen)
+        turn = Turn(
+            key, version, limits or Limits(), until, lambda: self.woken.append(turn), self.owner, self.seen, **more
+        )
         self.logins.ask(turn)
         self.look(turn)
         return turn
@@ -100,7 +103,7 @@ def test_after_a_refusal_one_at_a_time_until_one_that_began_later_succeeds(open_
     assert open_door.look(pending) is Verdict.GO
     assert open_door.look(other) is None
     open_door.takes(pending)
-    assert [open_door.ask("v2").verdict for _ in range(2)] == [Verdict.GO] * 2
+    assert [open_door.look(other), open_door.ask("v2").verdict] == [Verdict.GO] * 2
 
 
 def test_the_login_that_began_last_before_a_refusal_was_known_says_nothing_either(open_door: Door) -> None:
@@ -242,7 +245,84 @@ def test_when_a_password_that_worked_is_refused_the_others_may_work_again(door: 
     assert door.ask("v2").verdict is Verdict.KNOWN
     door.refuses(door.ask("v1"))
     assert door.ask("v1").verdict is Verdict.KNOWN
-    assert door.ask("v2").verdict is Verdict.GO
+    assert door.ask("v2").verdict is Verdict.KNOWN, "a search may find a better one"
+    assert door.logins.has_refused_formerly("app", "v2")
+    assert not door.logins.has_refused_formerly("app", "v1")
+    assert not door.logins.has_refused_formerly("another", "v2")
+    assert door.ask("v1", searched=True).verdict is Verdict.KNOWN
+    assert door.ask("v2", searched=True).verdict is Verdict.GO
+
+
+def test_of_a_burst_the_last_refusals_do_not_slow_the_new_version_down(door: Door) -> None:
+    unbounded = Limits(max_refusals=None)
+    door.takes(door.ask(limits=unbounded))
+    burst = [door.ask(limits=unbounded) for _ in range(10)]
+    assert {turn.verdict for turn in burst} == {Verdict.GO}
+    door.refuses(burst[0])
+    new = door.ask("v2", limits=unbounded)
+    assert new.verdict is Verdict.GO, "it does not wait for the nine in flight, one of which may hang"
+    assert door.ask("v2", limits=unbounded).verdict is None, "one at a time after a refusal"
+    door.takes(new)
+    for late in burst[1:]:
+        door.refuses(late)
+    assert [door.ask("v2", limits=unbounded).verdict for _ in range(10)] == [Verdict.GO] * 10
+
+
+def test_where_accounts_are_locked_the_last_refusals_of_a_burst_count(open_door: Door) -> None:
+    burst = [open_door.ask() for _ in range(2)]
+    for late in burst:
+        open_door.refuses(late)
+    assert open_door.ask("v2").target.recent(open_door.runtime.now()) == 2
+
+
+def test_a_version_that_stands_in_for_current_is_not_tried_once_current_has_moved(open_door: Door) -> None:
+    waiting = open_door.ask("v2", instead_of="v0")
+    assert waiting.verdict is Verdict.MOVED
+    assert open_door.ask("v2", instead_of="v1").verdict is Verdict.GO
+
+
+def test_the_success_that_ends_the_care_wakes_all_who_wait(door: Door) -> None:
+    unbounded = Limits(max_refusals=None)
+    door.refuses(door.ask(limits=unbounded))
+    first, *others = (door.ask("v2", limits=unbounded) for _ in range(20))
+    door.takes(first)
+    assert set(others) <= set(door.woken)
+
+
+def test_who_has_waited_longer_goes_first(open_door: Door) -> None:
+    first, second = open_door.ask(), open_door.ask()
+    waiting = [open_door.ask() for _ in range(3)]
+    open_door.takes(first)
+    assert open_door.ask().verdict is None, "a thread that logs in again and again does not keep the others out"
+    assert open_door.look(waiting[1]) is None
+    assert open_door.look(waiting[0]) is Verdict.GO
+    open_door.takes(second)
+    assert open_door.look(waiting[1]) is Verdict.GO
+    assert waiting[2].verdict is None
+
+
+def test_a_waiter_that_was_woken_and_does_not_look_is_passed_by(open_door: Door) -> None:
+    """Its event loop is blocked, perhaps by the very code that logs in next."""
+    first, _second = open_door.ask(), open_door.ask()
+    asleep, awake = open_door.ask(), open_door.ask()
+    open_door.takes(first)
+    assert asleep in open_door.woken
+    look_at = open_door.logins.look(awake)
+    assert look_at is not None
+    open_door.runtime.advance(look_at - open_door.runtime.now())
+    assert open_door.look(awake) is Verdict.GO
+    assert asleep.verdict is None
+
+
+def test_a_waiter_for_whom_time_alone_has_made_room_is_woken_by_the_next(open_door: Door) -> None:
+    for version in ("v2", "v3", "v4"):
+        open_door.refuses(open_door.ask(version))
+    flying, asleep = open_door.ask(), open_door.ask()
+    assert (flying.verdict, asleep.verdict) == (Verdict.GO, None)
+    open_door.logins.end(flying)
+    open_door.woken.clear()
+    open_door.look(asleep)
+    assert asleep.verdict is Verdict.GO
 
 
 def test_a_refusal_can_be_given_an_end(door: Door) -> None:

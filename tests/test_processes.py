@@ -284,12 +284,15 @@ class _Told:
     def __init__(self, real: Lock, wanted: threading.Event) -> None:
         self.real, self._wanted = real, wanted
 
-    def acquire(self) -> bool:
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as threading's
         self._wanted.set()
-        return self.real.acquire()
+        return self.real.acquire(blocking)
 
     def release(self) -> None:
         self.real.release()
+
+    def _is_owned(self) -> bool:
+        return self.real._is_owned()
 
     def __enter__(self) -> object:
         return self.acquire()

@@ -113,6 +113,16 @@ def test_a_malformed_request_is_not_tried_elsewhere() -> None:
     [
         {},
         {**answer(OSAKA), "SecretBinary": b"both"},
+        {**answer(OSAKA), "SecretString": 12},
+        {**answer(OSAKA), "SecretString": None},
+        {**answer(OSAKA, b"x"), "SecretBinary": "no bytes"},
+        {**answer(OSAKA), "VersionId": 3},
+        {**answer(OSAKA), "VersionId": ""},
+        {**answer(OSAKA), "ARN": None},
+        {**answer(OSAKA), "Name": ["prod/db"]},
+        {**answer(OSAKA), "VersionStages": 5},
+        {**answer(OSAKA), "VersionStages": "AWSCURRENT"},
+        {**answer(OSAKA), "VersionStages": ["AWSCURRENT", None]},
         {key: value for key, value in answer(OSAKA).items() if key != "SecretString"},
         {**answer(OSAKA), "VersionId": None},
         {**answer(OSAKA), "ARN": "not an arn"},
@@ -120,7 +130,11 @@ def test_a_malformed_request_is_not_tried_elsewhere() -> None:
         answer(TOKYO),
         answer(OSAKA, VersionStages=["AWSPREVIOUS"]),
     ],
-    ids=["empty", "both kinds", "neither kind", "no version", "no arn", "other secret", "other region", "other stage"],
+    ids=[
+        *("empty", "both kinds", "a number", "null", "bytes that are text", "number of a version", "empty version"),
+        *("null for an arn", "list of names", "number of stages", "text for stages", "null among stages"),
+        *("neither kind", "no version", "no arn", "other secret", "other region", "other stage"),
+    ],
 )
 def test_an_answer_that_is_not_whole_or_not_the_one_asked_for_is_a_region_fault(reply: dict[str, object]) -> None:
     house = House()
@@ -420,7 +434,7 @@ def test_a_reader_queued_behind_busy_threads_goes_on_to_the_next_region_without_
 def test_a_process_that_may_start_no_thread_says_so_and_recovers() -> None:
     house = House()
     house.runtime.threads_allowed = False
-    with pytest.raises(SecretUnavailableError, match="may start no more threads"):
+    with pytest.raises(SecretUnavailableError, match=r"no more threads \(RuntimeError: can't start new thread\)"):
         house.cache.get("prod/db")
     assert house.cache.stats().regions[OSAKA].calls == 0
     house.runtime.threads_allowed = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -42,8 +43,15 @@ def test_bytes() -> None:
     secret = make(b"\x00\xff")
     assert secret.binary == b"\x00\xff"
     for read in (lambda: secret.string, secret.json, lambda: secret["key"]):
-        with pytest.raises(SecretFormatError, match=r"'prod/db' is binary: read \.binary"):
+        with pytest.raises(SecretFormatError, match=r"'prod/db' is binary(: | but not JSON: )read \.binary"):
             read()
+
+
+@pytest.mark.parametrize("encode", [str, str.encode])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_json_is_read_whatever_it_is_stored_as(encode: Callable[[str], str | bytes], mark: str) -> None:
+    secret = make(encode(mark + json.dumps({"password": CANARY})))
+    assert secret["password"] == secret.json()["password"] == CANARY
 
 
 def test_json_is_a_fresh_object_each_time() -> None:

@@ -579,3 +579,6 @@ def test_a_refusal_is_remembered_10_seconds_doubling_to_60() -> None:
         spans.append(remembered.seconds)
         assert (remembered.until, remembered.verdict) == (100.0 + spans[-1], verdict)
     assert spans == [10.0, 20.0, 40.0, 60.0, 60.0]
+    remembered = Freshness.negative(remembered, verdict, 100.0, awaited=True)
+    assert remembered.seconds == 10.0
+    assert Freshness.negative(None, verdict, 100.0, awaited=True).seconds == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -16,16 +17,16 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import UnknownServiceError
 
 from local_aws import LocalAws, Said
-from secretcache import ConfigurationError, CredentialsError, SecretCache
+from secretcache import ConfigurationError, CredentialsError, SecretCache, SecretUnavailableError
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._ids import Query, SecretId
 from secretcache._secret import Lifetime
 from secretcache._settings import Settings
-from secretcache._transport import Call, Failure, Fault
+from secretcache._transport import Call, Failure, Fault, _sessions
 from secretcache._transport._botocore import BotocoreTransport
 from secretcache._transport._sessions import RegionClient, default_session
 from secretcache._versions import read_answer
-from support import OSAKA, REGIONS, TOKYO, InThread
+from support import OSAKA, PATIENCE, REGIONS, TOKYO, InThread
 
 HOST = "secretsmanager.ap-northeast-3.amazonaws.com"
 URL = f"https://{HOST}/"
@@ -146,6 +147,72 @@ def test_a_session_factory_that_fails_is_named_and_tried_again(manager: Embedded
         assert cache.get("factory").string == "x"
 
 
+OUT_OF_FILES = OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    "error", [OUT_OF_FILES, MemoryError(), ImportError("half an archive"), SystemExit(1)], ids=repr
+)
+def test_whatever_prevents_a_client_is_told_to_all_who_wait_for_it_and_tried_again(
+    manager: EmbeddedSecretsManager, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fails(*_: Any) -> Any:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        raise error
+
+    transport = BotocoreTransport(
+        Settings(regions=REGIONS, endpoint_urls=manager.endpoint_urls, session_factory=manager.session)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(_sessions, "new_client", fails)
+        makes = InThread(lambda: transport.prepare(OSAKA))
+        assert begun.wait(PATIENCE)
+        waits = [InThread(lambda: transport._clients[OSAKA].result(PATIENCE)) for _ in range(2)]
+        go_on.set()
+        told = [makes.result(), *(one.result() for one in waits)]
+    assert {type(one) for one in told} == {Failure}
+    assert {one.fault for one in told if isinstance(one, Failure)} == {Fault.LOCAL}
+    for one in told:
+        assert str(one).startswith(f"{type(error).__name__}: no client for {OSAKA} could be made: ")
+        assert str(error) in str(one)
+    assert transport.prepare(OSAKA) is None
+    transport.close()
+
+
+def test_an_import_that_fails_is_tried_again(manager: EmbeddedSecretsManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    manager.create("import", "x")
+    with SecretCache(
+        [OSAKA], session_factory=manager.session, endpoint_urls={OSAKA: manager.endpoint_urls[OSAKA]}
+    ) as cache:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "secretcache._transport._sessions", None)
+            with pytest.raises(SecretUnavailableError, match=rf"no client for {OSAKA} could be made: .*_sessions"):
+                cache.get("import")
+        assert cache.get("import").string == "x"
+        assert cache.region_health()[OSAKA].outcomes.get("region", 0) == 0
+
+
+def test_a_handler_or_a_provider_that_exits_ends_no_thread(manager: EmbeddedSecretsManager) -> None:
+    def leave(**_: Any) -> None:
+        raise SystemExit(3)
+
+    def factory(region: str) -> botocore.session.Session:
+        session = manager.session(region)
+        session.register("before-send.secretsmanager", leave)
+        return session
+
+    transport = BotocoreTransport(
+        Settings(regions=REGIONS, endpoint_urls=manager.endpoint_urls, session_factory=factory)
+    )
+    told = transport.send(Call(OSAKA, Query(SecretId("prod/db"))))
+    transport.close()
+    assert isinstance(told, Failure)
+    assert (told.fault, told.code) == (Fault.LOCAL, "SystemExit")
+
+
 def test_missing_credentials_are_told_apart(monkeypatch: pytest.MonkeyPatch, manager: EmbeddedSecretsManager) -> None:
     def without_credentials(region: str) -> botocore.session.Session:
         session = manager.session(region)
@@ -200,9 +267,8 @@ def test_credentials_that_cannot_tell_whether_they_are_due_are_loaded_where_it_i
     soon = datetime.now(timezone.utc) + timedelta(hours=1)
     client = default_session(OSAKA).create_client("secretsmanager", aws_access_key_id="a", aws_secret_access_key="b")
     held = RegionClient(client, Broken("a", "b", "c", soon, dict, "vault"))
-    held._has_loaded = True
     assert not held.has_credentials()
     told = held.load_credentials()
     assert told is not None
     assert told.fault is Fault.IDENTITY
-    assert not held._has_loaded
+    assert not held.has_credentials()

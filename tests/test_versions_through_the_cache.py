@@ -203,6 +203,39 @@ def test_after_a_rotation_the_previous_version_is_the_one_that_was_superseded() 
     assert (current.string, previous.string) == ("v2", "v1")
 
 
+@pytest.mark.parametrize("options", [{"regions": [OSAKA]}, {}, {"primary_region": TOKYO}], ids=str)
+def test_a_pair_after_a_rotation_that_the_cache_has_not_seen_is_no_version_twice(options: dict[str, object]) -> None:
+    house = House(**options)  # type: ignore[arg-type]
+    for region in house.regions.replies:
+        shows(house, region, "two", "one")
+    house.cache.get("prod/db")
+    for region in house.regions.replies:
+        shows(house, region, "three", "two")
+    current, previous = house.cache.get_pair("prod/db")
+    assert previous is not None
+    assert (current.string, previous.string) == ("three", "two")
+    assert house.cache.get("prod/db").string == "three"
+    calls = len(house.regions.calls)
+    assert house.cache.get_pair("prod/db") == (current, previous)
+    assert len(house.regions.calls) == calls
+
+
+def test_a_previous_version_that_is_the_current_one_held_has_that_asked_for_again() -> None:
+    house = House(regions=[OSAKA])
+    shows(house, OSAKA, "two", "one")
+    house.cache.get("prod/db")
+    shows(house, OSAKA, "three", "two")
+    assert house.cache.get("prod/db", version_stage=PREVIOUS).string == "two"
+    assert house.cache.get("prod/db").string == "three"
+
+
+def test_a_region_that_shows_one_version_as_both_makes_no_pair_of_it() -> None:
+    house = House(regions=[OSAKA])
+    shows(house, OSAKA, "two", "two")
+    current, previous = house.cache.get_pair("prod/db")
+    assert (current.string, previous) == ("two", None)
+
+
 def test_without_a_previous_version_there_is_none() -> None:
     house = House()
     for region in (OSAKA, TOKYO):

@@ -195,7 +195,7 @@ def test_no_room_is_read_from_disk_under_the_lock(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(sys.modules["secretcache._regions"], "health", raising=False)
     held: list[bool] = []
     lock: Any = house.cache._engine.lock
-    look = Importing("secretcache._regions.health", lambda: held.append(lock.locked()))
+    look = Importing("secretcache._regions.health", lambda: held.append(lock._is_owned()))
     monkeypatch.setattr(sys, "meta_path", [look, *sys.meta_path])
     house.cache.region_health()
     assert held == [False]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SecretAccessDeniedError,
         SecretCacheError,
         SecretFormatError,
+        SecretKeyError,
         SecretNotFoundError,
         SecretUnavailableError,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "SecretCache",
     "SecretCacheError",
     "SecretFormatError",
+    "SecretKeyError",
     "SecretNotFoundError",
     "SecretUnavailableError",
     "__version__",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
 import weakref
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex, TypeVar
 
 from secretcache._engine import Engine
 from secretcache._errors import ConfigurationError, SecretNotFoundError
@@ -18,6 +19,7 @@ from secretcache._freshness import Retry
 from secretcache._hits import HitClock
 from secretcache._hooks import check_hook, is_async
 from secretcache._ids import CURRENT, PREVIOUS, Query, parse_secret_id
+from secretcache._lazy import importing
 from secretcache._runtime import SystemRuntime
 from secretcache._secret import Secret
 from secretcache._settings import (
@@ -34,10 +36,11 @@ from secretcache._written import UpToDate, Written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
     from typing_extensions import Self  # for type checkers only: nothing is imported
 
+    from secretcache._bridged import Bridged
     from secretcache._events import Event
     from secretcache._flight import Waiter
     from secretcache._hooks import RotationEvent
@@ -149,6 +152,7 @@ class SecretCache:
         self._written = Written(self._now)
         self._engine = Engine(settings, self._runtime, self._new_transport(), _policy)
         self._hot = self._engine.store.hot
+        self._bridged: Bridged | None = None
         watch(self)
 
     @classmethod
@@ -229,7 +233,8 @@ class SecretCache:
         """AWSCURRENT and AWSPREVIOUS, consistent with one another, for those who verify signatures and tokens.
 
         Two lookups in memory where both are fresh and the previous was read after the current version was accepted;
-        else it is read again, from the primary first. Each read may take `timeout` seconds.
+        else it is read again, from the primary first. An AWSPREVIOUS that is the current version held proves that
+        AWSCURRENT has moved: then both are read again. Each read may take `timeout` seconds.
 
         Returns:
             Both; None in place of a previous version that no region has.
@@ -237,12 +242,19 @@ class SecretCache:
         Raises:
             SecretCacheError: as `get`, of either stage.
         """
+        moved_to: Secret | None = None
         for _ in range(_PAIR_TRIES):
             current = self.get(secret_id)
             previous = self._previous(secret_id, current)
-            if self._held_version(secret_id) in (current.version_id, None):
+            is_one = previous is not None and previous.version_id == current.version_id
+            if is_one and moved_to is None:
+                moved_to = self.refresh(secret_id, newer_than=current.version_id)
+            elif is_one or self._held_version(secret_id) in (current.version_id, None):
                 break
-        return current, previous
+        if previous is None or not is_one or moved_to is None:
+            return current, previous
+        # It is not held where nobody can place its version yet; its region's AWSPREVIOUS belongs to it all the same.
+        return moved_to, None if moved_to.version_id == previous.version_id else previous
 
     def refresh(self, secret_id: str, *, newer_than: str | None = None) -> Secret:
         """The current value, from a request that is sent after this call.
@@ -296,7 +308,8 @@ class SecretCache:
         runs a hook; others that noticed the same, and what the hook itself reads, do not wait for it. Where that read
         was cancelled or out of time, a worker runs the hook all the same.
 
-        A hook may use the cache. What it raises is logged and changes nothing.
+        A hook may use the cache. What it raises is logged and changes nothing; `KeyboardInterrupt` and `SystemExit` go
+        on in the thread of a read that runs the hook, and end no thread of the cache's own.
 
         Args:
             secret_id: the secret's name, or its partial or full ARN in any listed region.
@@ -321,6 +334,8 @@ class SecretCache:
         it still gets it.
         """
         self._current().invalidate(parse_secret_id(secret_id, self._settings.regions))
+        if self._bridged is not None:
+            self._bridged.clear()
 
     def connect(  # noqa: PLR0913 - as __init__
         self,
@@ -330,21 +345,30 @@ class SecretCache:
         is_auth_error: Callable[[Exception], bool],
         target: Hashable = None,
         timeout: float = 10.0,
-        max_refusals: int = 4,
+        max_refusals: int | None = 4,
         retry_refused_after: float | None = None,
     ) -> _T:
         """Logs in with a secret, also while its rotation is under way.
 
-        Calls `connect(secret)` and returns what it returns. A rotation changes the password before AWSCURRENT moves,
-        and replicas learn of it later still. So when the login is refused, this looks for the version that works:
-        AWSCURRENT read anew, AWSPENDING, AWSPREVIOUS; and again after 1 s to 10 s, until `timeout`. A value found
-        this way is used for that login only and never becomes what `get()` returns.
+        Calls `connect(secret)` and returns what it returns. While all is well that is all: AWSCURRENT, from memory.
 
-        Databases lock accounts after a few wrong passwords. Therefore, per target and *process* (with ten processes
-        all of this tenfold): at most `max_refusals - 2` logins are in flight, and never more than 3; a version that
-        has not logged in yet, and every version after a refusal, goes alone until one succeeds; a refused version is
-        tried again only when AWSCURRENT has moved to it, or when a password that worked since is refused in its turn;
-        after `max_refusals` refusals in 30 s without a success in between the call ends.
+        A rotation changes the password before AWSCURRENT moves, and replicas learn of it later still. So when the
+        target refuses AWSCURRENT, this call looks for the version that works: AWSCURRENT read anew, AWSPENDING,
+        AWSPREVIOUS; and again after 1 s to 10 s, until `timeout`. Other logins at that target wait for this search
+        instead of making their own. The version found never becomes what `get()` returns, but later logins at the
+        target begin with it: they need no read and are not refused. It is forgotten when AWSCURRENT moves, when the
+        target refuses it, and after 15 minutes without a successful login. Meanwhile AWSCURRENT is read in the
+        background, every 1 s at first and every 10 s to 15 s later, as long as logins go on.
+
+        A version that `connect` cannot use (it raises `SecretFormatError`: text that is no JSON, a key that is missing)
+        is passed over in the same way, without asking the target. An event `unusable` and a WARNING name it.
+
+        Some databases lock an account after a few wrong passwords. So this method limits refused logins, for each
+        target and *process* (with ten processes the server sees ten times as many): a refused version is tried again
+        only when AWSCURRENT has moved to it, or when a version that has worked since is refused in its turn; after a
+        refusal logins go one at a time until one succeeds. With a number as `max_refusals`, besides: at most
+        `max_refusals - 2` logins are in flight, and never more than 3, also while all is well; a version that has not
+        logged in yet goes alone; after `max_refusals` refusals in 30 s without a success in between the call ends.
 
         Args:
             secret_id: as for `get`.
@@ -355,7 +379,11 @@ class SecretCache:
             target: the account as the server counts refusals, such as `(host, port, user)`. Without it: the secret's
                 JSON keys `host`, `port` and `username`, as far as they are there, and the secret itself without `host`.
             timeout: seconds after which no further login is begun; waiting for a turn and for reads is part of it.
-            max_refusals: refused logins that this call risks at the target, those of other calls counted in.
+            max_refusals: refused logins that this call risks at the target, those of other calls counted in. None: the
+                server locks no accounts, so the number of logins in flight has no bound while none is refused. Say
+                None for PostgreSQL and Redis, which lock none, and for MySQL and MariaDB unless
+                `FAILED_LOGIN_ATTEMPTS` or `max_password_errors` is set there: the default of 4 makes a burst of logins
+                go two at a time.
             retry_refused_after: seconds after which a refused version may be tried again although AWSCURRENT has not
                 moved. Only for servers that lock no accounts, such as PostgreSQL as it comes. None: never.
 
@@ -363,12 +391,11 @@ class SecretCache:
             Exception: the last login's own error, when no version worked within the limits. What was tried stands in
                 its note and its attribute `secretcache_tried`: stages and version ids, never values.
             LoginNotTriedError: the same, but this call could not even try one login.
+            SecretFormatError: no version can be used; the error is that of the first one tried.
             SecretCacheError: as `get`, when there is no value to begin with.
             ConfigurationError: an argument is not sound; the message names it.
         """
-        with making:
-            from secretcache import _connect  # noqa: PLC0415 - a process that never logs in starts without it
-
+        _connect = _login_room()
         request = _connect.Request.checked(
             secret_id,
             connect,
@@ -379,7 +406,8 @@ class SecretCache:
             retry_refused_after=retry_refused_after,
             for_task=False,
         )
-        return _connect.connect(self, request, connect)
+        connected: _T = _connect.connect(self, request, connect)
+        return connected
 
     async def aconnect(  # noqa: PLR0913 - as __init__
         self,
@@ -389,7 +417,7 @@ class SecretCache:
         is_auth_error: Callable[[Exception], bool],
         target: Hashable = None,
         timeout: float = 10.0,
-        max_refusals: int = 4,
+        max_refusals: int | None = 4,
         retry_refused_after: float | None = None,
     ) -> _T:
         """`connect` for asyncio: the same steps and limits, shared with the threads of the process.
@@ -397,9 +425,7 @@ class SecretCache:
         `connect` is a coroutine function, or returns another awaitable; `is_auth_error` is a plain function. Cancelling
         the task gives its turn back; a login cut off in the middle is not counted, although the server may refuse it.
         """
-        with making:
-            from secretcache import _connect  # noqa: PLC0415 - as in connect
-
+        _connect = _login_room()
         request = _connect.Request.checked(
             secret_id,
             connect,
@@ -410,7 +436,8 @@ class SecretCache:
             retry_refused_after=retry_refused_after,
             for_task=True,
         )
-        return await _connect.aconnect(self, request, connect)
+        connected: _T = await _connect.aconnect(self, request, connect)
+        return connected
 
     def prefetch(self, secret_ids: Iterable[str], *, timeout: float = 30.0) -> PrefetchResult:
         """Warms many secrets at once: twenty a request (BatchGetSecretValue), one by one where that is not allowed.
@@ -453,7 +480,8 @@ class SecretCache:
             botocore.exceptions.BotoCoreError: the parameters are not valid, or no region could be reached.
             CacheClosedError: the cache was closed.
         """
-        from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
+        with importing("botocore"), making.one():
+            from secretcache._client.shapes import get_secret_value  # noqa: PLC0415 - imports botocore
 
         return get_secret_value(self, params)
 
@@ -469,7 +497,8 @@ class SecretCache:
         """Calls `hook(event)` for what happens inside: calls, breakers, failovers, rotations; for metrics.
 
         It is called in their order, outside every lock, by whichever thread noticed: it should return at once. Its
-        exceptions are logged and change nothing. Hits are no events.
+        exceptions are logged and change nothing, but for `KeyboardInterrupt` and `SystemExit` in a thread of the
+        application, where they go on. Hits are no events.
 
         Returns:
             A handle; its `cancel()` ends it.
@@ -481,15 +510,18 @@ class SecretCache:
         check_hook(hook)
         if is_async(hook):
             raise ConfigurationError("hook must be a plain function, got a coroutine function: nobody would await it")
-        return self._current().listen(hook)
+        return Handle(partial(_stop_listening, weakref.ref(self), self._current().listen(hook)))
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, forgets every value, and refuses further reads.
 
         The background thread is joined, two seconds at most. An attempt stuck in I/O ends by itself and changes
-        nothing. Closing again does nothing.
+        nothing. Closing again does nothing. A signal handler should set a flag, and leave closing to the program: where
+        it has interrupted its thread inside the cache, this raises `SecretUnavailableError`.
         """
         self._current().close()
+        if self._bridged is not None:
+            self._bridged.clear(closed=True)
 
     def __enter__(self) -> Self:
         return self
@@ -498,6 +530,18 @@ class SecretCache:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a SecretCache is not pickled: it holds locks, threads and secrets' values. Make one in each process "
+            "(`SecretCache(...)`, or `default_cache()`), where multiprocessing passes arguments too"
+        )
 
     def __repr__(self) -> str:
         return f"<SecretCache regions={list(self._settings.regions)} ttl={self._settings.ttl:g} s>"
@@ -559,7 +603,8 @@ class SecretCache:
         except SecretNotFoundError:
             entry.paired = ""
             return None
-        entry.paired = fresh.version_id
+        if fresh.version_id != entry.secret.version_id:  # else AWSCURRENT has moved: they are no pair
+            entry.paired = fresh.version_id
         return fresh
 
     def _stage_before(self, secret_id: str) -> Secret | None:
@@ -569,7 +614,10 @@ class SecretCache:
             return None
 
     def _fresh(self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float) -> Secret:
-        """A stage's value from a request sent after this call, from the primary first where it is known."""
+        """A stage's value from a request sent after this call, from the primary first where it is known.
+
+        `newer_than`: every region is asked until one shows another version than this.
+        """
         wait = ThreadWait(self._runtime)
         engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
         if isinstance(begun, Secret):
@@ -591,7 +639,7 @@ class SecretCache:
     ) -> tuple[Engine, Secret | Waiter]:
         engine, query = self._current(), self._query(secret_id, stage, None)
         if newer_than is not None:
-            return engine, engine.begin(None, query, timeout, wake, forced=True, newer_than=newer_than)
+            return engine, engine.begin_search(query, newer_than, timeout, wake)
         return engine, engine.begin_afresh(query, timeout, wake)
 
     def _held_version(self, secret_id: str) -> str | None:
@@ -599,10 +647,29 @@ class SecretCache:
         entry, _ = self._current().current(parse_secret_id(secret_id, self._settings.regions))
         return entry.secret.version_id if entry is not None else None
 
-    def _moves(self, secret_id: str) -> int:
-        """How often AWSCURRENT was seen to move in this process."""
-        _, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
-        return lineage.moves if lineage is not None else 0
+    def _held_secret(self, secret_id: str) -> Secret | None:
+        """AWSCURRENT as it is held, without a request; None where nothing is held that may still be served."""
+        entry, _ = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        return entry.secret if entry is not None and self._now() < entry.dead_at else None
+
+    def _look_behind(self, secret_id: str, newer_than: str) -> None:
+        """Has AWSCURRENT asked for, as `refresh(newer_than=)` does, and waits for nothing."""
+        self._current().look_behind(self._query(secret_id, CURRENT, None), newer_than)
+
+    def _bridged_logins(self) -> Bridged:
+        """What the logins of this cache have found out, made when the first one logs in."""
+        if self._bridged is None:
+            from secretcache._bridged import Bridged  # noqa: PLC0415 - as _connect, which has imported it
+
+            runtime = self._current_runtime()
+            with self._engine.lock:  # two logins at once share one
+                self._bridged = self._bridged or Bridged(runtime)
+        return self._bridged
+
+    def _standing(self, secret_id: str) -> tuple[str | None, int]:
+        """The version that AWSCURRENT has, as `_held_version`, and how often it was seen to move in this process."""
+        entry, lineage = self._current().current(parse_secret_id(secret_id, self._settings.regions))
+        return entry.secret.version_id if entry is not None else None, lineage.moves if lineage is not None else 0
 
     def _emit(self, event: Event) -> None:
         """Tells an event that happened outside of the engine."""
@@ -613,7 +680,7 @@ class SecretCache:
     def _prefetch(self, secret_ids: Iterable[str], timeout: float, wake: Callable[[], None]) -> Prefetch:
         if isinstance(secret_ids, (str, bytes)) or not isinstance(secret_ids, Iterable):
             raise ConfigurationError(f"secret_ids must be a list of names and ARNs, got {type(secret_ids).__name__}")
-        with making:
+        with importing("secretcache._prefetch"), making.one():
             from secretcache._prefetch import Prefetch  # noqa: PLC0415 - a process that never prefetches needs none
 
         seconds = check_duration("timeout", timeout, positive=True)
@@ -640,7 +707,8 @@ class SecretCache:
         self._engine.lock.acquire()
 
     def _after_fork_in_parent(self) -> None:
-        self._engine.lock.release()
+        with contextlib.suppress(RuntimeError):  # an interrupt came before it was taken
+            self._engine.lock.release()
 
     def _after_fork_in_child(self) -> None:
         # The parent's lock may be held for ever by a thread that is not in this process: it is left alone.
@@ -656,7 +724,9 @@ class SecretCache:
         self._now = self._runtime.now
         self._clock = HitClock(self._now)
         self._hit_now = self._clock.now
+        self._written.begin_anew()
         engine = self._engine.heir(self._runtime, self._new_transport(), with_values=with_values)
+        self._bridged = None  # its lock may be held for ever by a thread that is not in this process
         # The engine last: by its pid other threads tell that all is in place.
         self._hot, self._engine = engine.store.hot, engine
 
@@ -673,30 +743,48 @@ class SecretCache:
 def _answer(engine: Engine, waiter: Waiter, wait: ThreadWait) -> Secret:
     try:
         wait.until_over(engine, waiter)
-    except BaseException:  # interrupted: what its flight has brought is told all the same
+        engine.rotations.hooks.run()
+    except BaseException:  # interrupted, or a hook exits: what its flight has brought is told all the same
         engine.cut_off()
         raise
-    engine.rotations.hooks.run()
     return engine.conclude(waiter)
 
 
 async def _aanswer(engine: Engine, waiter: Waiter, wait: TaskWait) -> Secret:
     try:
         await wait.until_over(engine, waiter)
+        over = engine.rotations.hooks.start(wait.wake)
     except GeneratorExit:  # collected: a finalizer takes no lock, and the next reader sees to what is pending
         engine.collected()
         raise
     except BaseException:  # cancelled: what its flight has brought is told all the same
         engine.cut_off()
         raise
-    await wait.until(engine.rotations.hooks.start(wait.wake))
+    await wait.until(over)
     return engine.conclude(waiter)
+
+
+def _login_room() -> ModuleType:
+    """The module that carries logins out: a process that never logs in starts without it."""
+    room = sys.modules.get("secretcache._connect")
+    if room is not None and hasattr(room, "aconnect"):  # its last name: it is not half-way through its own import
+        return room
+    with importing("secretcache._connect"), making.one():
+        from secretcache import _connect  # noqa: PLC0415 - see above
+
+    return _connect
 
 
 def _unsubscribe(owner: weakref.ref[SecretCache], key: object) -> None:
     cache = owner()
     if cache is not None:  # in a forked child: the child's own engine
         cache._current().unsubscribe(key)  # noqa: SLF001
+
+
+def _stop_listening(owner: weakref.ref[SecretCache], key: object) -> None:
+    cache = owner()
+    if cache is not None:  # in a forked child: the child's own bulletin
+        cache._current().bulletin.forget(key)  # noqa: SLF001
 
 
 def _as_it_is(transport: Transport) -> Transport:

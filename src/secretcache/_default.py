@@ -20,7 +20,8 @@ def default_cache() -> SecretCache:
     global _cache  # noqa: PLW0603 - one for the process is its purpose
     with process_lock():
         if _cache is None:
-            _cache = SecretCache.from_env()
+            made = SecretCache.from_env()
+            _cache = _cache or made  # a signal handler may have made one meanwhile
         return _cache
 
 

@@ -7,16 +7,18 @@ import weakref
 from collections import Counter, deque
 from functools import partial
 from itertools import islice
+from sys import is_finalizing
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import cachetools
 
-from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError
-from secretcache._events import Bulletin, Event, Handle
+from secretcache._errors import CacheClosedError, ConfigurationError, SecretCacheError, SecretUnavailableError
+from secretcache._events import Bulletin, Event, complain
 from secretcache._flight import Flight, Waiter
 from secretcache._freshness import Freshness, Negative
 from secretcache._ids import CURRENT, Query, SecretId
+from secretcache._lazy import importing
 from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for, made_again, remembered
 from secretcache._refresher import Refresher
@@ -32,14 +34,18 @@ from secretcache._versions import is_of, read_answer, read_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from typing_extensions import Self  # for type checkers only: nothing is imported
+
     from secretcache._hooks import RotationEvent
     from secretcache._lineage import Lineage
     from secretcache._regions.health import RegionHealth
-    from secretcache._runtime import Runtime
+    from secretcache._runtime import Lock, Runtime
     from secretcache._settings import Settings
     from secretcache._stats import CacheStats
 
 __all__ = ["Engine"]
+
+_T = TypeVar("_T")
 
 _MANY = 256
 """Entries beyond which they are not gone through at each look, but every 50 ms at most."""
@@ -69,8 +75,10 @@ class Engine:
         )
         self.store = Store(self._freshness, settings.max_entries, settings.regions, settings.primary_region)
         self._loads = Loads(settings, self._policy, runtime, _attempt(self), weakref.ref(self))
+        self.store.silent = self._loads.silent
         self.bulletin = Bulletin(runtime.now)
         self._loads.board.heard = self.bulletin.heard
+        self._loads.board.events = self.bulletin.pending  # filled under the lock: they are told in their order
         learn = partial(_learn, weakref.ref(self))
         self.rotations = Rotations(settings, runtime, self.store, self._loads, self._freshness, learn)
         self._negatives: cachetools.LRUCache[Query, Negative] = cachetools.LRUCache(settings.max_entries)
@@ -107,7 +115,8 @@ class Engine:
         Raises:
             SecretCacheError: the refusal of every region, as long as it is remembered.
         """
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             entry = self.store.find(query)
@@ -151,7 +160,8 @@ class Engine:
         """When a waiter should look again; None when there is nothing left to wait for."""
         if self._is_settled(waiter.flight):
             return None
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             over = waiter.flight.over or now >= waiter.until
@@ -173,12 +183,15 @@ class Engine:
     def conclude(self, waiter: Waiter) -> Secret:
         """What a waiter gets when it waits no longer: the value, an older one that may stand in, or the error."""
         flight = waiter.flight
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             entry = self.store.find(waiter.query)
             # What is held may be older than what the flight brought, where that may not be held.
             known = 0 if entry is None else entry.brought if waiter.forced else entry.ticket
-            arrived = flight.secret is not None and known >= flight.ticket
+            # What overlapped with another request is for who insists on a request of his own.
+            spared = flight.overlapped and not waiter.forced and entry is not None and now < entry.dead_at
+            arrived = flight.secret is not None and (known >= flight.ticket or spared)
             brought = entry.secret if entry is not None and arrived else flight.secret
             too_old = brought is not None and self._is_too_old(flight, brought, now)
             not_its_turn = waiter.patient and not flight.over and not flight.sent
@@ -218,7 +231,7 @@ class Engine:
 
         Workers call the hooks that it would have called, and the background looks after its flight from now on.
         """
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             act.append(self.rotations.hooks.hand_over)
             if not self.closed:
                 self._wake_background(act, nudge=True)
@@ -230,7 +243,8 @@ class Engine:
 
     def invalidate(self, secret: SecretId) -> None:
         """Forgets a secret. No request sent before this moment brings it back."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             self._loads.bar(secret)
             self.store.forget(secret, self._loads.ticket)
             # All of them: another id of the same secret may have been refused.
@@ -239,7 +253,8 @@ class Engine:
 
     def begin_afresh(self, query: Query, timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new flight, from the primary first, whatever was remembered of a refusal."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now, asked = self._runtime.now(), self._canonical(query)
             self._loads.pass_time(now, act)
             self._negatives.pop(asked, None)
@@ -249,9 +264,41 @@ class Engine:
             self._loads.advance(flight, now, act)
             return Waiter(None, query, flight, now + timeout, wake, forced=True)
 
+    def begin_search(self, query: Query, newer_than: str, timeout: float, wake: Callable[[], None]) -> Secret | Waiter:
+        """A part in a new flight for a login that was refused with this version; or another AWSCURRENT held already.
+
+        Unlike `refresh(newer_than=)` it is not spaced: one login searches for all others of its account, and not again
+        for a second where it found nothing.
+        """
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
+            now, asked = self._runtime.now(), self._canonical(query)
+            self._loads.pass_time(now, act)
+            entry = self.store.find(query)
+            if entry is not None and query.is_current and entry.secret.version_id != newer_than and now < entry.dead_at:
+                return self._fresh(None, entry, now)
+            self._negatives.pop(asked, None)
+            self._loads.board.forget(asked)
+            flight = self.rotations.begin_newer(asked, newer_than, now, timeout, at_once=True)
+            flight.join(wake)
+            self._waits += 1
+            self._loads.advance(flight, now, act)
+            return Waiter(None, query, flight, now + timeout, wake, forced=True)
+
+    def look_behind(self, query: Query, newer_than: str) -> None:
+        """Begins a load of a key for which no reader waits, until a region shows another version than this one."""
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
+            now, asked = self._runtime.now(), self._canonical(query)
+            self._loads.pass_time(now, act)
+            flight = self.rotations.begin_newer(asked, newer_than, now, self._settings.timeout)
+            self._loads.advance(flight, now, act)
+            self._wake_background(act, nudge=True)
+
     def subscribe(self, secret_id: str, secret: SecretId, hook: Callable[[RotationEvent], object]) -> object:
         """Registers a rotation hook; returns the key that ends it."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             if len(self.store.pins) >= self._settings.max_entries - 1 and secret not in self.store.pins:
                 raise ConfigurationError(
                     f"max_entries={self._settings.max_entries} leaves no room: "
@@ -261,19 +308,20 @@ class Engine:
             self._wake_background(act, nudge=True)
         return subscription.key
 
-    def listen(self, hook: Callable[[Event], object]) -> Handle:
-        """Registers who is told of events."""
-        with self._decide(for_reader=True):
+    def listen(self, hook: Callable[[Event], object]) -> object:
+        """Registers who is told of events; returns the key that ends it."""
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             return self.bulletin.listen(hook)
 
     def unsubscribe(self, key: object) -> None:
         """Ends the registration of a rotation hook."""
-        with self._decide():
+        with self._step() as act, act, self.lock:
             self.rotations.cancel(key)
 
     def learned(self, entry: Entry, region: str) -> None:
         """DescribeSecret has told which region is a secret's primary."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             if region in self._settings.regions:
                 self.store.learn_primary(entry, region)
                 lineage = entry.record.lineage
@@ -283,17 +331,20 @@ class Engine:
 
     def current(self, secret: SecretId) -> tuple[Entry | None, Lineage | None]:
         """What is held of a secret's current version, and what is known of those before it."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             return self.store.find(Query(secret)), self.store.lineage_of(secret)
 
     def is_paired(self, entry: Entry, previous: Secret | None) -> bool:
         """Whether AWSPREVIOUS, as it was read, is that of the current version held."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             return self.store.is_paired(entry, previous)
 
     def begin_batch(self, queries: tuple[Query, ...], timeout: float, wake: Callable[[], None]) -> Waiter:
         """A part in a new batch of at most twenty."""
-        with self._decide(for_reader=True) as act:
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             now = self._runtime.now()
             self._loads.pass_time(now, act)
             flight = self._loads.begin(queries, now, timeout, Purpose.COLD)
@@ -305,21 +356,26 @@ class Engine:
         """The error of a reader whose flight brought nothing, or has not yet."""
         legs = tuple(flight.route.legs)
         return error_for(
-            query, flight.verdict or Verdict(Fault.REGION, legs), self._runtime.now(), self._transport.host
+            query,
+            flight.verdict or Verdict(Fault.REGION, legs),
+            self._runtime.now(),
+            self._transport.host,
+            self._transport.pending,
         )
 
     def peek(self, query: Query) -> Secret | None:
         """The value, if it may be served as it is; marks nothing as read."""
-        with self._decide(for_reader=True):
+        with self._step() as act, act, self.lock:
+            self._refuse_if_closed()
             entry = self.store.find(query)
             return entry.secret if entry is not None and self._runtime.now() < entry.serve_until else None
 
     def stats(self, hits: int = 0) -> CacheStats:
         """The counts at this moment. `hits`: those that never came here."""
-        with making:
+        with importing("secretcache._stats"), making.one():
             from secretcache._stats import CacheStats  # noqa: PLC0415 - a process starts without it
 
-        with self._decide():
+        with self._step() as act, act, self.lock:
             return CacheStats(
                 len(self.store),
                 self._waits,
@@ -335,17 +391,17 @@ class Engine:
 
     def health(self) -> Mapping[str, RegionHealth]:
         """The condition of each region at this moment."""
-        with making:  # and not under the lock: it is read from disk
+        with importing("secretcache._regions.health"), making.one():  # and not under the lock: it is read from disk
             from secretcache._regions import health  # noqa: F401, PLC0415 - a process starts without it
 
-        with self._decide():
+        with self._step() as act, act, self.lock:
             return MappingProxyType(self._loads.health(self._transport.host, self._runtime.now()))
 
     def heir(self, runtime: Runtime, transport: Transport, *, with_values: bool = True) -> Engine:
         """An engine for a process forked off this one, or restored from its snapshot: nothing of it but the values."""
         engine = Engine(self._settings, runtime, transport, self._policy)
         engine.closed = self.closed
-        engine.bulletin.heirs(self.bulletin)
+        engine.bulletin.inherit(self.bulletin)
         engine.rotations.hooks.inherit(self.rotations.hooks)
         engine.store.pins = self.store.pins
         engine._loads.ticket = self._loads.ticket
@@ -365,15 +421,13 @@ class Engine:
 
     def close(self) -> None:
         """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
-        with self.lock:
+        with self._step() as act, act, self.lock:
             self.closed = True
-            wakes = [wake for flight in self._loads.open for wake in flight.waiters()]
+            act.extend(wake for flight in self._loads.open for wake in flight.waiters())
             self._loads.close()
-            wakes += self.rotations.hooks.close()
+            act.extend(self.rotations.hooks.close())
             self.store.clear()
             self._negatives.clear()
-        for wake in wakes:
-            wake()
         if self._refresher is not None:
             self._refresher.stop()
         self._transport.close()
@@ -382,7 +436,7 @@ class Engine:
 
     def work(self) -> float | None:
         """Refreshes what has fallen due, moves on what nobody waits for; returns when to look again, None: never."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             now = self._runtime.now()
             if self.closed:
                 return None
@@ -392,7 +446,7 @@ class Engine:
             self._survey(entries, now)
         while self._refresh_some():
             continue
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             if self._is_closed():
                 return None
             now = self._runtime.now()
@@ -413,20 +467,21 @@ class Engine:
 
     def taken(self, flight: Flight, leg: Leg, *, sends: bool = False) -> bool:
         """Whether the request is still wanted, now that a thread has time for it. Sends: its client is there too."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             now, loads = self._runtime.now(), self._loads
             wanted = not self.closed and loads.taken(flight, leg, now, act)
             return wanted and (not sends or loads.started(flight, leg, now, act))
 
     def started(self, flight: Flight | None, leg: Leg) -> bool:
         """Whether the request is still wanted, now that its client is there."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             return not self.closed and self._loads.started(flight, leg, self._runtime.now(), act)
 
     def ended(self, flight: Flight | None, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             now = self._runtime.now()
+            outcome = self._own(outcome, now)
             failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now, act)
             if self.closed:
                 return
@@ -446,8 +501,12 @@ class Engine:
 
     # With the lock held.
 
-    def _decide(self, *, for_reader: bool = False) -> _Step:
-        return _Step(self, for_reader)
+    def _step(self) -> _Step:
+        return _Step(self)
+
+    def _refuse_if_closed(self) -> None:
+        if self.closed:
+            raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
 
     def _is_closed(self) -> bool:
         """Whether it has been closed since the last look."""
@@ -464,12 +523,12 @@ class Engine:
         dead = [one for one in entries if one.dead_at <= now]
         self._due, self._later, self._surveyed_at = deque(due), later, now
         for first in range(0, len(dead), _BEGUN_AT_ONCE):
-            with self._decide():
+            with self._step() as act, act, self.lock:
                 self.store.bury(self._runtime.now(), dead[first : first + _BEGUN_AT_ONCE])
 
     def _refresh_some(self) -> bool:
         """Begins some of the refreshes that are due; whether there are more to begin."""
-        with self._decide() as act:
+        with self._step() as act, act, self.lock:
             now, loads = self._runtime.now(), self._loads
             for _ in range(_BEGUN_AT_ONCE):
                 if self.closed or not self._due:
@@ -587,7 +646,8 @@ class Engine:
     def _arrived(
         self, flight: Flight | None, secrets: dict[Query, Secret], ticket: int, now: float, act: Actions
     ) -> None:
-        self.store.outdated, self.store.sent = False, self._loads.ticket
+        self.store.outdated = self.store.overlapped = False
+        self.store.sent = self._loads.ticket
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         for query in secrets if self._negatives else ():
             self._disprove(query)
@@ -603,19 +663,45 @@ class Engine:
         found = {query: self._answer(flight, entry, secrets[query], ticket, now) for query, entry in held.items()}
         secret = secrets.get(flight.query)
         single = len(flight.queries) == 1 and secret is not None
-        if not single or secret is None or self.rotations.will_do(flight, secret, now, outdated=self.store.outdated):
-            flight.ticket, flight.secrets = ticket, found
+        if not single or secret is None or self._ends(flight, secret, now):
+            flight.ticket, flight.secrets, flight.overlapped = ticket, found, self.store.overlapped
         else:
             flight.route.content = True
-            flight.fallback = flight.fallback or (ticket, found)
+            # A candidate for those whose version does not work gives way to a region that shows just that version.
+            confirmed = flight.newer_than == secret.version_id
+            if flight.fallback is None or self.store.overlapped or confirmed:
+                flight.fallback, flight.overlapped = (ticket, found), self.store.overlapped
+
+    def _ends(self, flight: Flight, secret: Secret, now: float) -> bool:
+        """Whether an answer ends its flight; where it only overlapped with another one, its region is asked again."""
+        wanted = flight.newer_than is not None and self.rotations.is_newer(flight.newer_than, flight.query, secret)
+        if self.store.overlapped and not wanted and flight.route.ask_again(secret.region):
+            return False
+        return self.rotations.will_do(flight, secret, now, outdated=self.store.outdated)
 
     def _answer(self, flight: Flight, entry: Entry | None, brought: Secret, ticket: int, now: float) -> Secret:
         """What a flight's readers get: what is held, but for those to whom it is of no use."""
         newer_than = flight.newer_than
         wanted = newer_than is not None and self.rotations.is_newer(newer_than, flight.query, brought)
+        # Row I, as row K: what a region shows that is behind, as it seems, is worth a try where what is held fails.
+        wanted = wanted or (entry is not None and entry.secret.version_id == newer_than != brought.version_id)
         # What may not be served any more is no answer, beside one that was asked for later.
         gone = entry is not None and now >= entry.dead_at and entry.ticket < ticket
-        return brought if entry is None or wanted or gone else entry.secret
+        return brought if entry is None or wanted or gone or self.store.overlapped else entry.secret
+
+    def _own(self, outcome: dict[Query, Secret] | Failure, now: float) -> dict[Query, Secret] | Failure:
+        """What an attempt brought, without the secrets that only have the name of the one that is held."""
+        if isinstance(outcome, Failure) or self.closed:
+            return outcome
+        own, why = {}, None
+        for query, secret in outcome.items():
+            held = self.store.foreign(query, secret, now)
+            if held is None:
+                own[query] = secret
+            else:
+                why = f"{secret.arn} has the name, but is another secret than {held.arn}, which was read before"
+                self.rotations.tell_foreign(held, secret, now)
+        return own if own or why is None else Failure(Fault.FOREIGN, "AnotherSecret", why, answered=True)
 
     def _hold(self, query: Query, secret: Secret, ticket: int, now: float) -> Entry | None:
         entry = self.store.put(query, secret, ticket, now)
@@ -655,7 +741,10 @@ class Engine:
         if froze or asked < later or (entry is None and asked == later > 0):
             return  # it says nothing of today: what is held was asked for later, or everything was forgotten since
         if verdict.definitive:
-            self._negatives[query] = self._freshness.negative(self._negatives.get(query), verdict, now)
+            # Of another stage or version: without a rotation there is none, and nothing is awaited.
+            awaited = query.is_current and verdict.fault is Fault.MISSING
+            before = self._negatives.get(query)
+            self._negatives[query] = self._freshness.negative(before, verdict, now, awaited=awaited)
             self.store.refuse(query, self._loads.ticket)
             self._loads.refused(query)
         elif entry is not None:
@@ -669,35 +758,75 @@ class Engine:
             act.append(self._refresher.nudge if nudge else self._refresher.start)
 
 
-class _Step:
-    """One step: decided under the lock, acted upon after it. A class, no generator: a read takes six of them."""
+class _Step(list["Callable[[], None]"]):
+    """One step: decided under the lock, acted upon after it. Used as `with self._step() as act, act, self.lock:`.
 
-    __slots__ = ("_act", "_engine", "_for_reader")
+    A signal handler that raises (a time limit, Ctrl-C) may do so at each call, and at the begin of each function:
 
-    def __init__(self, engine: Engine, for_reader: bool) -> None:  # noqa: FBT001
+    - The lock stands in the `with` statement itself. The interpreter looks for signals between a method of ours that
+      takes a lock and the `with` block, and the lock would be held for ever. It does not look between a lock's own
+      `__enter__`, which is C, and the block.
+    - The step stands there twice. An interrupt at the begin of `__exit__` ends it before it has done anything: then
+      the second does what was decided. A request that is counted as under way would never be sent otherwise.
+    """
+
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._for_reader = for_reader
-        self._act: Actions = []
 
-    def __enter__(self) -> Actions:
-        self._engine.lock.acquire()
-        if self._engine.closed and self._for_reader:
-            self._engine.lock.release()
-            raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
-        return self._act
+    def __enter__(self) -> Self:
+        lock = self._engine.lock
+        if lock._is_owned() or is_finalizing():  # noqa: SLF001 - threading's own name for it
+            _refuse_to_wait(lock)
+        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        engine = self._engine
-        events = engine._loads.board.events  # noqa: SLF001 - a part of the engine
-        if events:
-            engine.bulletin.post(events)
-            events.clear()
-        engine.lock.release()
-        if kind is None:
-            for do in self._act:
-                do()
-        if engine.bulletin.waiting:
-            engine.bulletin.tell()
+        if self:
+            try:
+                _do(self)
+            except BaseException:
+                _do_the_rest(self)
+                raise
+        bulletin = self._engine.bulletin
+        if bulletin.pending:
+            bulletin.tell()
+
+
+def _do(act: Actions) -> None:
+    while act:
+        act[0]()
+        del act[0]
+
+
+def _do_the_rest(act: Actions) -> None:
+    """Does what is left after an error or an interrupt: the action that it came from again, for it may not have begun.
+
+    Each action may be done twice: a request that was taken up is not taken up again, and a wake-up more does no harm.
+    """
+    while act:
+        try:
+            act[0]()
+        except BaseException:  # noqa: BLE001 - the first error is the one to raise
+            complain("an action after a step failed")
+        del act[0]
+
+
+def _refuse_to_wait(lock: Lock) -> None:
+    """Raises where a wait for the lock would last for ever."""
+    if lock._is_owned():  # noqa: SLF001 - as above
+        raise SecretUnavailableError(
+            "this call came from a signal handler, a finalizer or a garbage collection that interrupted this thread "
+            "inside the same SecretCache, which it would wait for: only values that are held and fresh can be read "
+            "there. Let the handler set a flag, and read the secret where the flag is seen"
+        )
+    # Only this thread runs any more. A daemon thread that the interpreter has stopped may hold the lock for ever.
+    if not lock.acquire(blocking=False):
+        raise SecretUnavailableError(
+            "the interpreter is shutting down, and one of its threads was stopped inside this SecretCache: read the "
+            "secret earlier, for example in a function registered with atexit"
+        )
+    lock.release()
 
 
 def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
@@ -705,7 +834,8 @@ def _learn(owner: weakref.ref[Engine], entry: Entry, region: str) -> None:
     engine = owner()
     if engine is not None and not engine.closed:
         query = Query(engine.store.asked_as(entry.record))
-        engine.learned(entry, ask_primary(engine._transport, query, region))  # noqa: SLF001
+        secret = engine.store.full_id(entry)
+        engine.learned(entry, ask_primary(engine._transport, query, region, secret))  # noqa: SLF001
 
 
 def _outcome_of(flight: Flight) -> str:
@@ -724,10 +854,10 @@ def _attempt(engine: Engine) -> Callable[[weakref.ref[Flight], tuple[Query, ...]
     lifetimes = engine._lifetime, engine._lifetime_by_id  # noqa: SLF001
 
     def attempt(flight: weakref.ref[Flight], queries: tuple[Query, ...], leg: Leg) -> None:
-        ready = transport.ready(leg.region)
+        ready = _guarded(partial(transport.ready, leg.region)) is True
         if not _wanted(owner, flight, leg, sends=ready):
             return
-        unmade = None if ready else transport.prepare(leg.region)
+        unmade = None if ready else _guarded(partial(transport.prepare, leg.region))
         if unmade is None and not ready and not _sends(owner, flight, leg):
             return
         outcome = unmade or _ask(transport, queries, leg, lifetimes[queries[0].version_id is not None])
@@ -751,9 +881,16 @@ def _sends(owner: weakref.ref[Engine], flight: weakref.ref[Flight], leg: Leg) ->
 def _ask(
     transport: Transport, queries: tuple[Query, ...], leg: Leg, lifetime: Lifetime
 ) -> dict[Query, Secret] | Failure:
+    return _guarded(partial(_send, transport, queries, leg, lifetime))
+
+
+def _guarded(work: Callable[[], _T]) -> _T | Failure:
+    """Whatever it raises becomes a failure: its readers are told, and the lane's thread is free again."""
     try:
-        return _send(transport, queries, leg, lifetime)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, its readers are told, and the thread is free again
+        return work()
+    except MemoryError:
+        return Failure(Fault.LOCAL, "MemoryError", "this process has no memory left")
+    except BaseException as error:  # noqa: BLE001 - `SystemExit` of user code included
         return Failure(Fault.LOCAL, type(error).__name__, "an error of secretcache itself: please report it")
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "SecretAccessDeniedError",
     "SecretCacheError",
     "SecretFormatError",
+    "SecretKeyError",
     "SecretNotFoundError",
     "SecretUnavailableError",
 ]
@@ -69,6 +70,12 @@ class SecretFormatError(SecretCacheError):
     """
 
 
+class SecretKeyError(SecretFormatError, KeyError):
+    """The JSON of the secret has no such key."""
+
+    __str__ = Exception.__str__  # KeyError's own shows the repr of the message
+
+
 class _ReadError(SecretCacheError):
     """A read that ended without a value, and the requests it made."""
 
@@ -93,7 +100,10 @@ class CredentialsError(_ReadError):
 
 
 class SecretUnavailableError(_ReadError):
-    """No region could answer in time.
+    """No region could answer in time, or this process could not ask.
+
+    It has no thread or file descriptor left, its interpreter is shutting down, or the call came from a signal handler
+    or finalizer that interrupted its own thread inside the cache; the message says which.
 
     Attributes:
         attempts: each request made: region, endpoint host, error, seconds.

@@ -32,6 +32,8 @@ class Flight:
     """The version that its readers have already: a region that still shows it does not end the flight."""
     fallback: tuple[int, dict[Query, Secret]] | None = None
     """An answer, with its request's number, that will do if no region gives a better one."""
+    overlapped: bool = False
+    """Whether what it brought overlapped with another request: good only for who insists on a request of his own."""
     _wakes: list[Callable[[], None]] = field(default_factory=list)
 
     @property

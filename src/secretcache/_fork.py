@@ -11,23 +11,28 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from secretcache._events import complain
 from secretcache._transport._botocore import making
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from secretcache._cache import SecretCache
 
 __all__ = ["process_lock", "watch"]
 
-_caches: weakref.WeakSet[SecretCache] = weakref.WeakSet()
+_caches: set[weakref.ref[SecretCache]] = set()
+"""No WeakSet: a walk through one fails when another thread adds a cache. `tuple(set)` is one step."""
 _held: list[SecretCache] = []
+_locks: dict[int, threading.RLock] = {}
 
 
-_locks: dict[int, threading.Lock] = {}
+def process_lock() -> threading.RLock:
+    """The lock of this process for what happens once in it: no thread of a parent can hold it.
 
-
-def process_lock() -> threading.Lock:
-    """The lock of this process for what happens once in it: no thread of a parent can hold it."""
-    return _locks.setdefault(os.getpid(), threading.Lock())
+    It can be taken again by a signal handler that interrupts its owner: who holds it looks again before it writes.
+    """
+    return _locks.setdefault(os.getpid(), threading.RLock())
 
 
 def begin_in_child() -> None:
@@ -39,7 +44,11 @@ def watch(cache: SecretCache) -> None:
     """Sees to it that a child of this process, or what is restored from its snapshot, can use the cache."""
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         _register_restore()
-    _caches.add(cache)
+    _caches.add(weakref.ref(cache, _caches.discard))
+
+
+def _alive() -> list[SecretCache]:
+    return [cache for reference in tuple(_caches) if (cache := reference()) is not None]
 
 
 @functools.cache
@@ -52,7 +61,7 @@ def _register_restore() -> None:
 
 
 def _after_restore() -> None:
-    for cache in list(_caches):
+    for cache in _alive():
         cache._after_restore()  # noqa: SLF001
 
 
@@ -60,21 +69,29 @@ def _before() -> None:
     # A child forked in the middle of an import could never finish it, and no thread may be half-way through a change
     # of what the child will copy. No lock of ours is held for longer than a decision takes.
     making.pause()
-    _held.extend(_caches)
+    _held.extend(_alive())  # first: an interrupt below leaves no lock held
     for cache in _held:
         cache._before_fork()  # noqa: SLF001
 
 
 def _after_in_parent() -> None:
     while _held:
-        _held.pop()._after_fork_in_parent()  # noqa: SLF001
+        _one_by_one(_held.pop()._after_fork_in_parent)  # noqa: SLF001
     making.go_on()
 
 
 def _after_in_child() -> None:
     begin_in_child()
     while _held:
-        _held.pop()._after_fork_in_child()  # noqa: SLF001
+        _one_by_one(_held.pop()._after_fork_in_child)  # noqa: SLF001
+
+
+def _one_by_one(step: Callable[[], None]) -> None:
+    """The error of one cache is not the others': theirs would stay locked."""
+    try:
+        step()
+    except Exception:  # noqa: BLE001 - in a child, the cache's next call begins anew once more
+        complain("a SecretCache met an error after a fork")
 
 
 if hasattr(os, "register_at_fork"):

@@ -16,6 +16,8 @@ __all__ = ["Freshness", "Negative", "Retry"]
 _AHEAD = (0.7, 0.9)
 """The part of `ttl` at which a refresh begins, at random in between: a fleet does not refresh in step."""
 _NEGATIVE = (10.0, 60.0)
+_MISSING = (1.0, 10.0)
+"""A secret that no region has may be created at any moment: whoever asks again and again sees it 10 s later at most."""
 _RECHECKS = (1.0, 2.0, 4.0)
 """Seconds after which a lagging region's older version has the primary asked."""
 _REFUSED_STANDS_IN = 3600.0
@@ -101,6 +103,11 @@ class Freshness:
         until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at
         entry.serve_until = min(until, entry.dead_at)
 
+    def recheck_now(self, entry: Entry, now: float) -> None:
+        """Sets an entry's times where it is known to be behind, perhaps: it is asked for again at once."""
+        entry.refresh_at = now
+        entry.serve_until = entry.serve_until if self.background else now
+
     def lend(self, entry: Entry, until: float) -> None:
         """Lets everybody else have the value at the speed of a hit while one reader or thread asks for a new one."""
         entry.serve_until = max(entry.serve_until, min(until, entry.dead_at))
@@ -115,8 +122,11 @@ class Freshness:
         return entry.refresh_at <= now and not idle
 
     @staticmethod
-    def negative(before: Negative | None, verdict: Verdict, now: float) -> Negative:
-        """How long a refusal is remembered: 10 s, doubling with each that follows, to 60 s."""
-        low, high = _NEGATIVE
-        seconds = min(before.seconds * 2, high) if before else low
+    def negative(before: Negative | None, verdict: Verdict, now: float, *, awaited: bool = False) -> Negative:
+        """How long a refusal is remembered: 10 s, doubling with each that follows, to 60 s.
+
+        Awaited: no region has the secret, so that it may yet be created: 1 s, doubling to 10 s.
+        """
+        low, high = _MISSING if awaited else _NEGATIVE
+        seconds = max(low, min(before.seconds * 2, high)) if before else low
         return Negative(now + seconds, seconds, verdict)

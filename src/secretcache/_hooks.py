@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import weakref
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from secretcache._errors import ConfigurationError
+from secretcache._events import complain, passes
+from secretcache._lazy import importing
 from secretcache._regions.lanes import Lane
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Hooks", "RotationEvent", "Subscription", "check_hook", "is_async"]
 
-_log = logging.getLogger("secretcache")
 _LOOP_SECONDS = 1.0
 """How often one who waits for an async hook looks whether its loop still runs."""
 _Hook: TypeAlias = "Callable[[RotationEvent], Any]"
@@ -56,7 +56,10 @@ class Subscription:
     key: object = field(default_factory=object)
     """What its handle knows it by, in a forked child too."""
     pending: deque[RotationEvent] = field(default_factory=deque)
-    running: bool = False
+    runner: object = None
+    """Who calls the hook now: an object that only the caller knows."""
+    begun: bool = False
+    """Whether the hook itself was reached: an interrupt before that leaves the event to the next caller."""
     load_at: float = float("-inf")
     """When to try to load the secret, if nobody has read it."""
 
@@ -66,24 +69,32 @@ class Subscription:
         return self._hook() is None
 
     def call(self, event: RotationEvent) -> bool:
-        """Calls the hook; whatever it raises is logged. Returns whether it raised nothing."""
-        hook = self._hook()
+        """Calls the hook; whatever it raises is logged. Returns whether it raised nothing.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: the hook raised it, in a thread that is not the cache's own.
+        """
         try:
+            hook = self._hook()
             if hook is not None:
                 self._call(hook, event)
-        except Exception:  # noqa: BLE001 - a hook's error changes nothing
-            _log.exception(
-                "a rotation hook of secret %r failed; the new version is in use all the same", self.secret_id
-            )
+        except BaseException as error:
+            if not self.begun:  # an interrupt
+                raise
+            complain("a rotation hook of secret %r failed; the new version is in use all the same", self.secret_id)
+            if passes(error):
+                raise
             return False
         return True
 
     def _call(self, hook: _Hook, event: RotationEvent) -> None:
         if self.loop is None:
+            self.begun = True
             hook(event)
             return
         import asyncio  # noqa: PLC0415 - loaded already: the hook came from a loop
 
+        self.begun = True
         awaiting = _await(hook, event)
         try:
             running = asyncio.run_coroutine_threadsafe(awaiting, self.loop)
@@ -175,8 +186,15 @@ class Hooks:
 
     def run(self) -> None:
         """In `on_access` mode: calls what is pending, in the thread of the read that noticed."""
-        for one in self._left_to_readers():
-            self._work(one)
+        those = self._left_to_readers()
+        if not those:
+            return
+        try:
+            for one in those:
+                self._work(one)
+        except BaseException:  # a hook that exits, or an interrupt: workers call what is left
+            self.hand_over()
+            raise
 
     def start(self, wake: Callable[[], None]) -> Callable[[], bool]:
         """`run` for a task, which must not block its loop: workers call what is pending.
@@ -184,11 +202,22 @@ class Hooks:
         Returns what tells whether they are through; `wake` is called whenever that may have changed. Whoever waits may
         leave: the hooks are called all the same.
         """
-        those = _Awaited(wake, {one: None for one in self._left_to_readers() if self._claim(one)})
-        if those.left:
-            self._awaited[those] = None
-        for one in tuple(those.left):
-            self._to_worker(one, partial(self._call_claimed, one, those))
+        those = _Awaited(wake, {})
+        try:
+            for one in self._left_to_readers():
+                if self._claim(one, those):
+                    those.left[one] = None
+            if those.left:
+                self._awaited[those] = None
+            for one in tuple(those.left):
+                self._to_worker(one, partial(self._call_claimed, one, those))
+        except BaseException:  # an interrupt: what no worker has taken up is free again
+            self._awaited.pop(those, None)
+            for one in self._subscriptions:
+                if one.runner is those:
+                    one.runner = None
+            self.hand_over()
+            raise
         return lambda: not those.left or those not in self._awaited
 
     def hand_over(self) -> None:
@@ -197,7 +226,7 @@ class Hooks:
             self._submit(one)
 
     def _left_to_readers(self) -> list[Subscription]:
-        return [one for one in self._subscriptions if one.pending and not one.running and not self._background]
+        return [one for one in self._subscriptions if one.pending and one.runner is None and not self._background]
 
     def close(self) -> list[Callable[[], None]]:
         """Lets the workers go, and forgets the values; returns the wake-ups of those who wait for hooks."""
@@ -225,41 +254,63 @@ class Hooks:
             one.seen = None
 
     def _work(self, one: Subscription) -> None:
-        if self._claim(one):
-            self._drain(one)
+        me = object()
+        try:
+            if self._claim(one, me):
+                self._drain(one, me)
+        finally:  # no call: the interpreter would look for an interrupt at its begin, and the hook be called no more
+            if one.runner is me:
+                one.runner = None
 
     def _call_claimed(self, one: Subscription, those: _Awaited) -> None:
+        me = object()
         try:
-            self._drain(one)
+            with self._lock:
+                mine = one.runner is those
+                if mine:
+                    one.runner = me
+            if mine:
+                self._drain(one, me)
         finally:
+            if one.runner is me:
+                one.runner = None
             those.end(one)
             if not those.left:
                 self._awaited.pop(those, None)
 
-    def _claim(self, one: Subscription) -> bool:
+    def _claim(self, one: Subscription, me: object) -> bool:
         """Whether the hook is now the caller's to call: nobody else does, be it a hook that reads or another reader."""
         with self._lock:
-            free = bool(one.pending) and not one.running
-            one.running = one.running or free
-            return free
+            if one.runner is None and one.pending:
+                one.runner = me
+            return one.runner is me
 
-    def _drain(self, one: Subscription) -> None:
+    def _drain(self, one: Subscription, me: object) -> None:
+        event: RotationEvent | None = None
         try:
-            while (event := self._next(one)) is not None:
+            while True:
+                with self._lock:
+                    if one.runner is not me:
+                        return
+                    if not one.pending:
+                        one.runner = None
+                        return
+                    one.begun = False
+                    event = one.pending[0]
+                    del one.pending[0]  # with pop() an interrupt could come before the event is known here
                 if not one.call(event):
                     self._count_failure()
-        except BaseException:
-            one.running = False
+                event = None
+        except BaseException:  # a hook that exits, or an interrupt
+            if event is not None and one.begun:
+                self._count_failure()
+            elif event is not None:
+                one.pending.appendleft(event)
             raise
 
     def _count_failure(self) -> None:
         with self._lock:
             self.failures += 1
-
-    def _next(self, one: Subscription) -> RotationEvent | None:
-        with self._lock:
-            one.running = bool(one.pending)
-            return one.pending.popleft() if one.pending else None
 
 
 def _reference(hook: _Hook) -> Callable[[], _Hook | None]:
@@ -292,7 +343,8 @@ def is_async(hook: Callable[..., object]) -> bool:
 def _loop_of(hook: _Hook) -> asyncio.AbstractEventLoop | None:
     if not is_async(hook):
         return None
-    import asyncio  # noqa: PLC0415 - 25 ms, and loaded already where a loop runs
+    with importing("asyncio"):
+        import asyncio  # noqa: PLC0415 - 25 ms, and loaded already where a loop runs
 
     try:
         return asyncio.get_running_loop()

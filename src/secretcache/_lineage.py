@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from secretcache._secret import Secret
 
 __all__ = ["Judgement", "Lineage"]
@@ -17,6 +20,7 @@ __all__ = ["Judgement", "Lineage"]
 _LONGEST = 16
 _DOUBTED_FOR = 900.0
 """Seconds since the held version was last confirmed, after which one that nobody can place is accepted."""
+_NOBODY: Mapping[str, float] = MappingProxyType({})
 
 
 class Judgement(enum.Enum):
@@ -24,10 +28,13 @@ class Judgement(enum.Enum):
 
     SAME = "the same version"
     MOVED = "AWSCURRENT has moved to it, forward or back"
-    DIVERGED = "nobody could place it for so long that it is taken, with a warning"
+    DIVERGED = "rows I and K: no region that answers has shown another for so long that it is taken, with a warning"
     LATE = "an older view of the same region than the one known"
     LAGS = "row I: superseded, from a region that has not shown the newer one"
     DOUBTED = "row K: never seen, from another region than the held version's"
+    OVERLAPS = (
+        "from a region that is believed, but its request was under way beside another: that region is asked again"
+    )
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -59,24 +66,56 @@ class Lineage:
     behind: dict[str, float] = field(default_factory=dict)
     """By region: since when it has not shown the current version, though it was asked."""
 
-    def judge(self, region: str, version: str, ticket: int, now: float, primary: str | None) -> Judgement:
-        """What an answer is, given the region that gave it and the request that brought it. Changes nothing."""
+    def judge(  # noqa: PLR0913, PLR0917 - what an answer is judged by
+        self,
+        region: str,
+        version: str,
+        ticket: int,
+        now: float,
+        primary: str | None,
+        silent: Mapping[str, float] = _NOBODY,
+    ) -> Judgement:
+        """What an answer is, given the region that gave it and the request that brought it. Changes nothing.
+
+        `silent`: by region, since when no request to it has been answered.
+        """
         _, asked = self.shown.get(region, ("", 0))
         if ticket < asked:
             return Judgement.LATE
         if version == self.current:
             return Judgement.SAME
+        if ticket <= self.accepted and (version in self.superseded or ticket <= self.brought):
+            return Judgement.LATE
+        if self.believes(region, ticket, primary):
+            return Judgement.OVERLAPS if self._overlaps(region, version, ticket) else Judgement.MOVED
         if ticket <= self.accepted:  # never seen, it may be newer all the same: somebody is asked again
-            return Judgement.LATE if version in self.superseded or ticket <= self.brought else Judgement.DOUBTED
-        # Row J, and every ordinary rotation: a region that has shown the current version shows another now.
-        moved_on = region in self.caught_up
-        # Of two requests under way beside each other nobody knows which was seen to first.
-        in_doubt = moved_on and version in self.superseded and ticket <= self.beside.get(region, 0)
-        if (region == primary or moved_on or self._is_vouched(region, ticket)) and not in_doubt:
-            return Judgement.MOVED
-        if version in self.superseded:
-            return Judgement.LAGS
-        return Judgement.DIVERGED if now > self.confirmed_at + _DOUBTED_FOR else Judgement.DOUBTED
+            return Judgement.DOUBTED
+        return self._last_resort(version, now, primary, silent)
+
+    def _last_resort(self, version: str, now: float, primary: str | None, silent: Mapping[str, float]) -> Judgement:
+        """Rows I and K: what a region shows whose word does not count, until nobody else is left.
+
+        A superseded version needs more than time. A process that was idle has asked nobody: the regions that could
+        show the held version must have left requests unanswered for as long.
+        """
+        long = now > self.confirmed_at + _DOUBTED_FOR
+        if version not in self.superseded:
+            return Judgement.DIVERGED if long else Judgement.DOUBTED
+        those = {*self.caught_up, *([primary] if primary else [])}
+        lost = all(now > silent.get(one, now) + _DOUBTED_FOR for one in those)
+        return Judgement.DIVERGED if long and lost else Judgement.LAGS
+
+    def _overlaps(self, region: str, version: str, ticket: int) -> bool:
+        """Whether an answer's request was under way beside another, so that nobody knows which was seen to first."""
+        beside = version in self.superseded and region in self.caught_up and ticket <= self.beside.get(region, 0)
+        return beside or ticket <= self.accepted
+
+    def believes(self, region: str, ticket: int, primary: str | None) -> bool:
+        """Whether a region's word counts: the primary's, and that of one that has moved on from the current version.
+
+        The second is row J, and every ordinary rotation: a region that has shown the current version shows another now.
+        """
+        return region == primary or region in self.caught_up or self._is_vouched(region, ticket)
 
     def _is_vouched(self, region: str, ticket: int) -> bool:
         return self.vouched is not None and region == self.vouched[0] and ticket > self.vouched[1]

@@ -50,9 +50,11 @@ class Loads:
     ) -> None:
         self.ticket = 0
         """The number of the request sent last."""
+        self.silent: dict[str, float] = {}
+        """By region: since when no request to it has been answered, whatever was asked for."""
         self.open: set[Flight] = set()
-        self.in_background = 0
-        """How many of them were begun ahead of need."""
+        self._background: set[Flight] = set()
+        """Those of them that were begun ahead of need."""
         self._settings = settings
         self._runtime = runtime
         self._attempt = attempt
@@ -65,6 +67,9 @@ class Loads:
         """By region: what waits for a thread of its lane, in order."""
         self._waiting: dict[Flight, None] = {}
         """Flights that wait for a region, in order: nothing of them is under way."""
+        self._unseen: dict[Flight, None] = {}
+        """Flights to be looked at, in order. One that an interrupt keeps from being looked at, or comes in the middle
+        of, stays here for the next step."""
         self._newer: dict[Flight, None] = {}
         """Flights for those who have a version that does not work: spaced, they may be waiting for their turn."""
         self._timers: list[tuple[float, int, weakref.ref[Flight]]] = []
@@ -118,9 +123,10 @@ class Loads:
             not_before=sent_at,
         )
         flight = Flight(queries, route)
+        self._unseen[flight] = None
         self.open.add(flight)
-        self._waiting[flight] = None
-        self.in_background += flight.background
+        if flight.background:
+            self._background.add(flight)
         if not_before is not None:
             self._newer[flight] = None
         if len(queries) == 1 and joinable:
@@ -156,6 +162,11 @@ class Loads:
         return bool(self._taken)
 
     @property
+    def in_background(self) -> int:
+        """How many flights were begun ahead of need."""
+        return len(self._background)
+
+    @property
     def share_of_background(self) -> int:
         """How many refreshes may be under way: half of a lane's threads are left to readers."""
         return min(lane.width for lane in self._lanes.values()) // 2
@@ -176,41 +187,46 @@ class Loads:
             self._judge(leg, leg.failure, now)
             if flight is not None and not flight.over:
                 self.advance(flight, now, act)
-        for flight in self._timed_out(now):
-            self.advance(flight, now, act)
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            flight = self._still(timers[0])
+            if flight is not None:
+                self._unseen[flight] = None  # before its timer goes, which an interrupt may come after
+                flight.wake_at = _NEVER  # so that whatever is decided, another look is set
+            heapq.heappop(timers)
+        self._advance_unseen(now, act)
         if self.board.changed:
             self.advance_waiting(now, act)
 
-    def _timed_out(self, now: float) -> list[Flight]:
-        found, timers = [], self._timers
-        while timers and timers[0][0] <= now:
-            flight = self._still(heapq.heappop(timers))
-            if flight is not None:
-                flight.wake_at = _NEVER  # so that whatever is decided, another look is set
-                found.append(flight)
-        return found
-
     def advance_waiting(self, now: float, act: Actions) -> None:
         """Lets the flights that wait for a region look again: one may have come back."""
+        self._unseen.update(self._waiting)
         self.board.changed = False
-        for flight in list(self._waiting):
-            self.advance(flight, now, act)
+        self._advance_unseen(now, act)
+
+    def _advance_unseen(self, now: float, act: Actions) -> None:
+        while self._unseen:
+            self.advance(next(iter(self._unseen)), now, act)
 
     def advance(self, flight: Flight, now: float, act: Actions) -> None:
         """Does what is due in a flight: asks the next region, ends it."""
-        if flight not in self.open:  # it was over before
-            return
-        self._walk(flight, now, act)
-        if flight.over:
-            self._land(flight, now, act)
-        elif flight.route.asks:
-            self._waiting.pop(flight, None)
-        else:
-            self._waiting[flight] = None
-        self.board.waiting = len(self._waiting)
+        self._unseen[flight] = None
+        if flight in self.open:  # else it was over before
+            self._walk(flight, now, act)
+            if flight.over:
+                self._land(flight, now, act)
+            elif flight.route.asks:
+                self._waiting.pop(flight, None)
+            else:
+                self._waiting[flight] = None
+            self.board.waiting = len(self._waiting)
+        self._unseen.pop(flight, None)
 
     def _walk(self, flight: Flight, now: float, act: Actions) -> None:
         route = flight.route
+        for leg in route.legs:
+            if not leg.handed_over and leg.running:  # an interrupt ended the step that began it
+                self._dispatch(flight, leg, now, act)
         while not flight.over and (next_leg := route.due(now)):
             self._dispatch(flight, next_leg, now, act)
             if route.only_begun(now):  # as nearly all are: there is nothing else to decide
@@ -226,12 +242,13 @@ class Loads:
     def _look_at(self, flight: Flight, at: float) -> None:
         if at == flight.wake_at:
             return
-        flight.wake_at = at
         if len(self._timers) > 4 * len(self.open) + _TIMERS:
-            self._timers = [one for one in self._timers if self._still(one)]
-            heapq.heapify(self._timers)
+            timers = [one for one in self._timers if self._still(one)]
+            heapq.heapify(timers)
+            self._timers = timers
         self._timers_set += 1
         heapq.heappush(self._timers, (at, self._timers_set, weakref.ref(flight)))
+        flight.wake_at = at
 
     def _still(self, timer: tuple[float, int, weakref.ref[Flight]]) -> Flight | None:
         """The flight that a look was set for, if it still wants it."""
@@ -260,7 +277,7 @@ class Loads:
     def taken(self, flight: Flight, leg: Leg, now: float, act: Actions) -> bool:
         """Whether a request is still wanted, now that a thread has time for it."""
         self._queued[leg.region].pop(leg, None)
-        if flight.over or not leg.running:
+        if flight.over or not leg.running or leg.taken_at is not None:  # after an interrupt it may be submitted twice
             return False
         self.board.moves(leg.region, now)
         leg.taken_at = now
@@ -309,6 +326,7 @@ class Loads:
             self._judge(leg, failure, now, flight)
         elif failure is None:
             self.board.count(leg.region, "answers")
+            self.silent.pop(leg.region, None)
         if failure is None:
             self.board.fine(leg.region, now, probe=leg.permit is not None, sent_at=leg.started_at)
         return failure
@@ -345,7 +363,8 @@ class Loads:
     def close(self) -> None:
         """Forgets the flights and lets the lanes' threads go."""
         self.open.clear()
-        self.in_background = 0
+        self._background.clear()
+        self._unseen.clear()
         self._joinable.clear()
         self._waiting.clear()
         self._newer.clear()
@@ -358,8 +377,14 @@ class Loads:
     def _judge(self, leg: Leg, failure: Failure | None, now: float, flight: Flight | None = None) -> None:
         """Tells the board what came of an attempt."""
         self.board.count(leg.region, "answers" if failure is None else "failures")
+        if failure is None or failure.answered:
+            self.silent.pop(leg.region, None)
+        elif failure.fault is not Fault.LOCAL:  # which says nothing of the region
+            self.silent.setdefault(leg.region, now)
         if leg.started_at is None:
             self.board.give_back(leg.region, leg.permit, now)
+            if failure is not None:
+                self.board.not_made(leg.region, failure, now)
         else:
             query = flight.route.query if flight is not None and len(flight.queries) == 1 else None
             self.board.record(leg.region, query, failure, now, sent_at=leg.started_at, permit=leg.permit)
@@ -369,15 +394,23 @@ class Loads:
         if self._stuck(leg.region) >= WIDTH:
             self.board.give_back(leg.region, leg.permit, now)
             leg.end(now, Failure(Fault.REGION, "AttemptsStuck", f"{WIDTH} attempts are stuck there"))
-        elif engine is not None:
+        elif engine is None:  # a finalizer of what is collected together with the cache reads: nothing will be sent
+            leg.end(now, Failure(Fault.LOCAL, "Collected", "this cache is being collected"))
+        else:
             self._queued[leg.region][leg] = flight
             act.extend([engine.reload] if leg.reload else [])
             act.append(partial(self._submit, flight, leg))
+            leg.handed_over = True  # after that: handed over twice, it is taken up once
 
     def _submit(self, flight: Flight, leg: Leg) -> None:
         # Weakly: an attempt may be stuck for long, and a flight holds values.
-        if not self._lanes[leg.region].submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
-            self._tell(flight, leg, Failure(Fault.LOCAL, "NoThread", "this process may start no more threads"))
+        lane = self._lanes[leg.region]
+        if not lane.submit(partial(self._attempt, weakref.ref(flight), flight.queries, leg)):
+            self._tell(
+                flight,
+                leg,
+                Failure(Fault.LOCAL, "NoThread", f"this process may start no more threads ({lane.refusal})"),
+            )
 
     def _prepare(self, region: str) -> None:
         engine = self._owner()
@@ -390,8 +423,7 @@ class Loads:
             engine.ended(flight, leg, failure)
 
     def _land(self, flight: Flight, now: float, act: Actions) -> None:
-        self.open.discard(flight)
-        self.in_background -= flight.background
+        self._background.discard(flight)
         self._waiting.pop(flight, None)
         self._newer.pop(flight, None)
         if self._joinable.get(flight.query) is flight:
@@ -405,6 +437,7 @@ class Loads:
         if engine is not None:
             engine.settled(flight, now, act)
         act.extend(flight.waiters())
+        self.open.discard(flight)  # last: an interrupt before that has the next step land it again
 
     def _stuck(self, region: str) -> int:
         """Attempts that were left behind and have not come back."""

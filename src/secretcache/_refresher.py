@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 from typing import TYPE_CHECKING, Protocol
+
+from secretcache._events import complain
+from secretcache._runtime import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Refresher", "Worker"]
 
-_log = logging.getLogger("secretcache")
 _LOOK, _STOP = "look", "stop"
 _AFTER_ERROR = 1.0
 _JOIN_SECONDS = 2.0
@@ -33,7 +33,10 @@ class Refresher:
         self._owner = owner
         self._runtime = runtime
         self._mailbox = runtime.mailbox()
-        self._starts = itertools.count()
+        self._lock = runtime.lock()
+        """Over who starts the thread; not held while it starts."""
+        self._claimed = False
+        self._runs = False
         self._thread: Thread | None = None
 
     @property
@@ -43,12 +46,21 @@ class Refresher:
 
     def start(self) -> None:
         """Starts the thread, once; where the system grants none, the next call tries again."""
-        if next(self._starts):
+        if self._thread is not None:
             return
+        mine = False
         try:
+            with self._lock:
+                if self._claimed:
+                    return
+                self._claimed = mine = True
             self._thread = self._runtime.spawn(self._run, "secretcache-refresh")
-        except RuntimeError:  # readers refresh by themselves
-            self._starts = itertools.count()
+        except BaseException as error:
+            if mine:
+                self._claimed = False
+            if not isinstance(error, Exception):
+                raise
+            return  # there is no thread to be had: readers refresh by themselves
 
     def nudge(self) -> None:
         """Lets it look now."""
@@ -70,6 +82,13 @@ class Refresher:
             self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
+        here.is_ours = True
+        with self._lock:  # after an interrupt in the middle of its start there may be a second one
+            first, self._runs = not self._runs, True
+        if first:
+            self._look_on()
+
+    def _look_on(self) -> None:
         look_at: float | None = float("-inf")
         while look_at is not None and not self._told_to_stop(look_at):
             look_at = self._look()
@@ -86,6 +105,6 @@ class Refresher:
             return None
         try:
             return owner.work()
-        except Exception:  # noqa: BLE001 - the thread outlives the error of one look
-            _log.exception("the background refresh met an error of secretcache itself: please report it")
+        except BaseException:  # noqa: BLE001 - the thread outlives the error of one look, and a hook that exits
+            complain("the background refresh met an error of secretcache itself: please report it")
             return self._runtime.now() + _AFTER_ERROR

@@ -17,6 +17,7 @@ from secretcache._ids import PREVIOUS, Query
 from secretcache._lineage import Judgement
 from secretcache._regions.route import Purpose
 from secretcache._transport import DescribeCall, Failure
+from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,6 +41,8 @@ __all__ = ["Rotations"]
 
 _SPACING = 1.0
 """Seconds between the requests that callers force because a version they have does not work."""
+_TELL_FOREIGN = 900.0
+"""Seconds between two events that tell of the same foreign secret."""
 _TRY_AGAIN = 10.0
 """Seconds until a hooked secret that could not be loaded is asked for again."""
 
@@ -75,14 +78,20 @@ class Rotations:
         primary = self._store.primary_of(query.secret) or ""
         return self._loads.begin((query,), now, timeout, purpose, regions=regions, primary=primary)
 
-    def begin_newer(self, query: Query, newer_than: str, now: float, timeout: float) -> Flight:
-        """The load of a key for those who have a version that does not work: shared, and spaced one second apart."""
+    def begin_newer(
+        self, query: Query, newer_than: str, now: float, timeout: float, *, at_once: bool = False
+    ) -> Flight:
+        """The load of a key for those who have a version that does not work: shared, and spaced one second apart.
+
+        `at_once`: not spaced after earlier ones, though later ones are spaced after it.
+        """
         # Weakly: a flight holds values.
         last_sent_at, flight_of = self._spaced.get(query, (float("-inf"), _nothing))
         before = flight_of()
-        if before is not None and not before.over and not before.sent and before.newer_than == newer_than:
+        waiting = before is not None and not before.over and not before.sent and before.newer_than == newer_than
+        if before is not None and waiting and not at_once:
             return before
-        sent_at = max(now, last_sent_at + _SPACING)
+        sent_at = now if at_once else max(now, last_sent_at + _SPACING)
         primary = self._store.primary_of(query.secret) or ""
         flight = self._loads.begin(
             (query,),
@@ -178,10 +187,13 @@ class Rotations:
             self._tell_divergence(secret)
 
     def _tell_divergence(self, secret: Secret) -> None:
-        self._event("divergence", secret, f"version {secret.version_id} is taken, though nobody could place it")
+        why = "no region that answers has shown another for 15 minutes, and nobody could place it: was it promoted?"
+        self._event("divergence", secret, f"version {secret.version_id} is taken: {why}")
 
     def _place(self, entry: Entry, previous: Secret, now: float, act: Actions) -> None:
         lineage = entry.record.lineage
+        if (lineage is None or lineage.doubted is None) and self._store.is_overtaken(entry, previous):
+            self._freshness.recheck_now(entry, now)  # nobody has seen yet what AWSCURRENT has moved to
         if lineage is None or lineage.doubted is None or lineage.doubted[0].region != previous.region:
             return
         doubted = lineage.doubted[0]
@@ -199,6 +211,10 @@ class Rotations:
             self._tell_divergence(secret)
             return
         self._freshness.recheck(entry, now, lineage.lags)
+        if judgement is Judgement.OVERLAPS:  # the region is believed: its next answer settles it
+            if lineage.lags == 1:
+                self._freshness.recheck_now(entry, now)
+            return
         if lineage.is_long_behind(secret.region, now):
             why = f"still shows version {secret.version_id}, not {lineage.current}: was this replica promoted?"
             self._event("divergence", secret, why)
@@ -217,6 +233,16 @@ class Rotations:
             (query,), now, self._settings.timeout, Purpose.REFRESH, regions=(region,), joinable=False
         )
         self._loads.advance(asking, now, act)
+
+    def tell_foreign(self, held: Secret, foreign: Secret, now: float) -> None:
+        """Tells, now and then, that a region has another secret of the same name."""
+        key, told = (foreign.region, foreign.arn), self._store.foreign_told
+        if now >= told.get(key, float("-inf")) + _TELL_FOREIGN:
+            told[key] = now
+            why = (
+                f"{foreign.arn} is another secret than {held.arn}: same name, no replica; it is not taken in its place"
+            )
+            self._event("divergence", foreign, why)
 
     def _event(self, name: str, secret: Secret, detail: str) -> None:
         self._loads.board.events.append(Event(name, secret.region, secret.name, secret.version_id, None, detail))
@@ -262,7 +288,12 @@ class Rotations:
         return again
 
 
-def ask_primary(transport: Transport, query: Query, region: str) -> str:
-    """The primary region that DescribeSecret tells; empty where it does not, or may not be asked."""
+def ask_primary(transport: Transport, query: Query, region: str, secret: SecretId) -> str:
+    """The primary region that DescribeSecret tells; empty where it does not, or may not be asked.
+
+    Empty too where that region has another secret of the same name: its primary is not this one's.
+    """
     reply = transport.prepare(region) or transport.send(DescribeCall(region, query))
-    return "" if isinstance(reply, Failure) else str(reply.get("PrimaryRegion") or "")
+    if isinstance(reply, Failure) or answered_id(str(reply.get("ARN") or ""), region) not in (None, secret):
+        return ""
+    return str(reply.get("PrimaryRegion") or "")

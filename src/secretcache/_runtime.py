@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import random
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,10 +17,20 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["Event", "Lock", "Mailbox", "Runtime", "SystemRuntime", "Thread", "monotonic_clock"]
+__all__ = ["Event", "Lock", "Mailbox", "Runtime", "SystemRuntime", "Thread", "here", "monotonic_clock"]
 
 _LONGEST_WAIT = 60.0
 """Seconds: waits are measured on a clock that stands still in suspend, so none is longer than this."""
+
+
+class _Here(threading.local):
+    """What is known of the thread that looks."""
+
+    is_ours = False
+    """Whether the cache has started it: nothing that user code raises may end it."""
+
+
+here = _Here()
 
 
 class Event(Protocol):
@@ -41,11 +52,14 @@ class Lock(Protocol):
     def __enter__(self) -> object: ...
     def __exit__(self, kind: Any, error: Any, trace: Any, /) -> object: ...  # noqa: PYI036 - as threading's
 
-    def acquire(self) -> bool:
-        """Takes it."""
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as threading's
+        """Takes it; without blocking, if that is possible at once."""
 
     def release(self) -> None:
         """Gives it back."""
+
+    def _is_owned(self) -> bool:
+        """Whether the calling thread holds it. The name is the one that `threading.RLock` and `Condition` use."""
 
 
 class Mailbox(Protocol):
@@ -71,7 +85,11 @@ class Runtime(Protocol):
     now: Callable[[], float]
 
     def lock(self) -> Lock:
-        """A new, unlocked, non-reentrant lock."""
+        """A new, unlocked lock that knows its owner.
+
+        Taken by `with` alone, so that an interrupt (a signal handler that raises) cannot fall between taking it and
+        being sure to release it: see "Interrupts" in docs/design.md.
+        """
 
     def event(self) -> Event:
         """A new event, not set."""
@@ -173,9 +191,9 @@ class SystemRuntime:
         self.now = monotonic_clock()
         self._random = random.Random()  # noqa: S311 - jitter, no secret depends on it
 
-    def lock(self) -> threading.Lock:
+    def lock(self) -> Lock:
         """A new lock."""
-        return threading.Lock()
+        return threading.RLock()  # type: ignore[return-value] # typeshed leaves _is_owned out
 
     def event(self) -> Bell:
         """A new event."""
@@ -196,6 +214,8 @@ class SystemRuntime:
 
     def spawn(self, run: Callable[[], None], name: str) -> Thread:
         """Starts a daemon thread: the interpreter's exit never waits for it."""
+        if sys.is_finalizing():  # before Python 3.12, start() would wait for ever for a thread that never runs
+            raise RuntimeError("can't start new thread: the interpreter is shutting down")
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return _Joinable(thread)

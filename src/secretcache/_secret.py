@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, SupportsIndex
 
-from secretcache._errors import SecretFormatError
+from secretcache._errors import SecretFormatError, SecretKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,25 +135,26 @@ class Secret:
         """The secret's JSON, parsed anew at each call: what the caller does to it reaches nobody else.
 
         Raises:
-            SecretFormatError: the secret is binary, or its text is no JSON.
+            SecretFormatError: its text, or its bytes, are no JSON.
         """
-        parsed = _parse(self.string)
+        parsed = _parse(self._value)
         if parsed is _NO_JSON:
-            raise SecretFormatError(f"secret {self.name!r} is text but not JSON: read .string, or store a JSON object")
+            kind, read = ("text", ".string") if isinstance(self._value, str) else ("binary", ".binary")
+            raise SecretFormatError(f"secret {self.name!r} is {kind} but not JSON: read {read}, or store a JSON object")
         return parsed
 
     def __getitem__(self, key: str) -> Any:
         """One key of a JSON secret. The JSON is parsed once, when it is first needed.
 
         Raises:
-            KeyError: there is no such key.
+            SecretKeyError: there is no such key. It is a KeyError, too.
             SecretFormatError: the secret is no JSON object.
         """
         if self._parsed is None:
             self._parse_once()
         if key in self._parsed:
             return self._parsed[key]
-        raise KeyError(f"secret {self.name!r} has no key {key!r}")
+        raise SecretKeyError(f"secret {self.name!r} has no key {key!r}")
 
     def __contains__(self, key: object) -> bool:
         if self._parsed is None:
@@ -212,10 +213,11 @@ class Secret:
         )
 
 
-def _parse(text: str) -> Any:
+def _parse(value: str | bytes) -> Any:
     # The decoder's error and its frames hold the whole text: they end here.
     try:
-        return json.loads(text)
+        # Editors on Windows put a byte order mark in front: Python takes it in bytes, and not in text.
+        return json.loads(value.removeprefix("\ufeff") if isinstance(value, str) else value)
     except (ValueError, RecursionError):
         return _NO_JSON
 

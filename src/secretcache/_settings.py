@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from secretcache._errors import ConfigurationError
 from secretcache._freshness import Retry
 from secretcache._ids import is_region, partition_of
+from secretcache._lazy import importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,7 @@ def check_regions(regions: object) -> tuple[str, ...]:
     if not regions:
         raise ConfigurationError("regions must name at least one region, got an empty list")
     for region in regions:
+        _check_fips_name(region)
         if not isinstance(region, str) or not is_region(region):
             raise ConfigurationError(f"regions: {region!r} is not the name of a region, such as 'ap-northeast-3'")
     doubled = sorted({region for region in regions if regions.count(region) > 1})
@@ -91,6 +93,16 @@ def check_regions(regions: object) -> tuple[str, ...]:
     return tuple(regions)
 
 
+def _check_fips_name(region: object) -> None:
+    """Older SDKs took `fips-us-east-1` for a region: it is a name for a host."""
+    plain = region.removeprefix("fips-").removesuffix("-fips") if isinstance(region, str) else region
+    if plain != region:
+        raise ConfigurationError(
+            f"regions: {region!r} names a FIPS host and is no region: list {plain!r}, and pass "
+            "client_config=Config(use_fips_endpoint=True) or set AWS_USE_FIPS_ENDPOINT=true"
+        )
+
+
 def check_duration(argument: str, value: object, *, positive: bool = False) -> float:
     """A finite number of seconds, not negative (or above zero), that is no bool."""
     wanted = "a number of seconds above 0" if positive else "a number of seconds, 0 or more"
@@ -101,10 +113,10 @@ def check_duration(argument: str, value: object, *, positive: bool = False) -> f
     return float(value)
 
 
-def check_count(argument: str, value: object) -> int:
-    """A whole number of 1 or more that is no bool."""
+def check_count(argument: str, value: object, *, or_else: str = "") -> int:
+    """A whole number of 1 or more that is no bool. `or_else`: what else the message says the argument may be."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{argument} must be a whole number of 1 or more, got {value!r}")
+        raise ConfigurationError(f"{argument} must be a whole number of 1 or more{or_else}, got {value!r}")
     return value
 
 
@@ -202,7 +214,8 @@ def _fips_asked_by(config: Any) -> str:
 
 
 def _check_fips(asked_by: Mapping[str, str]) -> None:
-    from secretcache._transport._endpoints import regions_with_fips  # noqa: PLC0415 - imports botocore
+    with importing("botocore"):
+        from secretcache._transport._endpoints import regions_with_fips  # noqa: PLC0415 - imports botocore
 
     for region in [region for region in asked_by if region not in regions_with_fips()]:
         raise ConfigurationError(
@@ -225,17 +238,19 @@ def default_regions(environ: Mapping[str, str] | None = None) -> tuple[str, ...]
     if text is not None:
         return _named("SECRETCACHE_REGIONS", check_regions, _read_variable("SECRETCACHE_REGIONS", text))
     # As botocore would: a session of its own costs 10 ms, its import 100 ms.
-    region = os.environ.get("AWS_DEFAULT_REGION") or _region_of_session()
+    # AWS_REGION is what Lambda, ECS and other SDKs set; boto3 alone does not read it.
+    region = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or _region_of_session()
     if region is None:
         raise ConfigurationError(
             'regions: none given: pass SecretCache(["ap-northeast-3", ...]), '
-            "or set SECRETCACHE_REGIONS or AWS_DEFAULT_REGION"
+            "or set SECRETCACHE_REGIONS, AWS_DEFAULT_REGION or AWS_REGION"
         )
     return check_regions([region])
 
 
 def _region_of_session() -> str | None:
-    import botocore.session  # noqa: PLC0415 - 100 ms, and needed only where no region is given
+    with importing("botocore"):
+        import botocore.session  # noqa: PLC0415 - 100 ms, and needed only where no region is given
 
     region: str | None = botocore.session.Session().get_config_variable("region")
     return region

@@ -16,7 +16,7 @@ from secretcache._tombstones import Tombstones
 from secretcache._versions import answered_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from secretcache._freshness import Freshness
@@ -28,8 +28,11 @@ HotKey: TypeAlias = "str | tuple[str, str | None, str | None]"
 """What a reader passed: the bare id for AWSCURRENT, else the id with stage and version."""
 _Which: TypeAlias = "tuple[str | None, str | None]"
 _NEVER = float("-inf")
+_NOT_TAKEN = (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED, Judgement.OVERLAPS)
 _CURRENT: _Which = (CURRENT, None)
 _PREVIOUS: _Which = (PREVIOUS, None)
+_MOST_FOREIGN = 256
+"""Regions with another secret of the same name that are remembered, so that each is told now and then only."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -41,6 +44,8 @@ class Record:
     entries: tuple[Entry, ...] = ()
     lineage: Lineage | None = None
     """Its versions, once a second one was seen."""
+    shown_in: tuple[str, ...] = ()
+    """The regions that have shown it."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -126,6 +131,11 @@ class Store:
         """The number of the last request sent, as the engine tells with each answer."""
         self.outdated = False
         """Whether an answer did not show the current version, since somebody last looked."""
+        self.overlapped = False
+        """Whether an answer was not taken only because its request overlapped with another one, since somebody last
+        looked. Asked again, the same region settles it."""
+        self.silent: Mapping[str, float] = {}
+        """By region: since when no request to it has been answered."""
         self._only_region = regions[0] if len(regions) == 1 else None
         self._primary = primary
         self.primaries: cachetools.LRUCache[str, str] = cachetools.LRUCache(max_entries)
@@ -133,6 +143,10 @@ class Store:
         self._lineages: cachetools.LRUCache[str, Lineage] = cachetools.LRUCache(max_entries)
         """Of secrets that are not held any more: what is read next must not be older."""
         self._tombstones = Tombstones()
+        self._shown_in: dict[tuple[str, ...], tuple[str, ...]] = {}
+        """Each combination of regions once: most secrets have the same."""
+        self.foreign_told: cachetools.LRUCache[tuple[str, str], float] = cachetools.LRUCache(_MOST_FOREIGN)
+        """By region and foreign ARN: when it was told last."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -186,10 +200,11 @@ class Store:
             record.lineage = self._lineages.get(text)
         if not query.secret.is_arn:
             record.address = asked
+        self._note_region(record, secret.region)
         if not last_resort and self._goes_back(record, query, secret, ticket, now):
             self.outdated = True
             return None
-        self._lead(record, texts)
+        self._lead(record, texts, secret.region, now)
         return self._hold(record, query, secret, ticket, now, sure=not last_resort)
 
     def _is_dropped(self, record: Record | None, query: Query, ticket: int) -> bool:
@@ -233,9 +248,11 @@ class Store:
         if lineage is None:
             self._lineages[text] = self._lineage(secret, max(ticket, self.sent), ticket)
             return
-        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
+        judged = lineage.judge(
+            secret.region, secret.version_id, ticket, now, self.primary_of(query.secret), self.silent
+        )
         # Late, and another version than the one read since: it may be newer, and nobody can tell.
-        unplaced = judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
+        unplaced = judged in _NOT_TAKEN
         if secret.version_id != lineage.current and (unplaced or secret.version_id in lineage.superseded):
             if stands is None or judged is not Judgement.LATE or _is_of_no_use(lineage, secret, stands, now):
                 self.outdated = True
@@ -255,8 +272,11 @@ class Store:
         lineage = record.lineage
         if lineage is None or not query.is_current or _entry_of(record, _CURRENT):
             return False
-        judged = lineage.judge(secret.region, secret.version_id, ticket, now, self.primary_of(query.secret))
-        return judged in (Judgement.LATE, Judgement.LAGS, Judgement.DOUBTED)
+        primary = self.primary_of(query.secret)
+        judged = lineage.judge(secret.region, secret.version_id, ticket, now, primary, self.silent)
+        late = judged is Judgement.LATE and lineage.believes(secret.region, ticket, primary)
+        self.overlapped = self.overlapped or late or judged is Judgement.OVERLAPS
+        return judged in _NOT_TAKEN
 
     def refuse(self, query: Query, ticket: int) -> None:
         """Forgets a value that every region refuses. Answers to requests up to that ticket do not bring it back."""
@@ -321,7 +341,7 @@ class Store:
         self._lineages.update({text: lineage.copy() for text, lineage in parent._lineages.items()})
         for one in parent.entries():
             if one not in entries and one.is_current:
-                self._lineages[self._text(self._full(one))] = self._lineage_held(one).copy()
+                self._lineages[self._text(self.full_id(one))] = self._lineage_held(one).copy()
 
     def _adopt(self, entry: Entry, records: dict[Record, Record]) -> Entry:
         record = records.setdefault(entry.record, _copy(entry.record))
@@ -345,16 +365,16 @@ class Store:
         """The region that is the secret's primary, if that was said, was learned or goes without saying."""
         record = self._record(secret)
         entry = record.entries[0] if record is not None and record.entries else None
-        learned = self.primaries.get(self._text(self._full(entry))) if entry is not None else None
+        learned = self.primaries.get(self._text(self.full_id(entry))) if entry is not None else None
         return self._primary or self._only_region or learned
 
     def learn_primary(self, entry: Entry, region: str) -> None:
         """Remembers a secret's primary region; an empty text: it could not be learned."""
-        self.primaries[self._text(self._full(entry))] = region
+        self.primaries[self._text(self.full_id(entry))] = region
 
     def knows_about_primary(self, entry: Entry) -> bool:
         """Whether there is nothing to learn about a secret's primary region."""
-        return bool(self._primary or self._only_region) or self._text(self._full(entry)) in self.primaries
+        return bool(self._primary or self._only_region) or self._text(self.full_id(entry)) in self.primaries
 
     def lineage_of(self, secret: SecretId) -> Lineage | None:
         """What is known of a secret's versions, if there was more than one."""
@@ -373,11 +393,20 @@ class Store:
         # Another region may not have shown the current version yet when it was asked.
         return asked_since and previous.region == entry.since_region and previous.version_id != entry.secret.version_id
 
+    @staticmethod
+    def is_overtaken(entry: Entry, previous: Secret) -> bool:
+        """Whether AWSPREVIOUS, as it was read, is the current version held: AWSCURRENT has moved on from that, then."""
+        held = _entry_of(entry.record, _PREVIOUS)
+        # Asked before the current version was accepted, it may tell of an earlier time at which that was current.
+        asked_since = held is not None and held.secret is previous and held.brought > entry.since
+        return asked_since and previous.version_id == entry.secret.version_id
+
     def is_pinned(self, entry: Entry) -> bool:
         """Whether somebody waits for this secret's rotation."""
         return any(self._record(pin) is entry.record for pin in self.pins)
 
-    def _full(self, entry: Entry) -> SecretId:
+    def full_id(self, entry: Entry) -> SecretId:
+        """The full ARN of a secret that is held, without its region."""
         return answered_id(entry.secret.arn, entry.secret.region) or self.asked_as(entry.record)
 
     def _hold(  # noqa: PLR0913, PLR0917 - what an answer is made of
@@ -427,13 +456,16 @@ class Store:
         lineage = entry.record.lineage
         if lineage is None and secret.version_id != entry.secret.version_id:
             lineage = entry.record.lineage = self._new_lineage(entry)
+        primary = self.primary_of(self.asked_as(entry.record)) if lineage is not None else None
         if lineage is None:
             judgement = Judgement.SAME
         else:
-            primary = self.primary_of(self.asked_as(entry.record))
-            judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary)
+            judgement = lineage.judge(secret.region, secret.version_id, ticket, now, primary, self.silent)
         if judgement is Judgement.LATE:
             self.outdated = self.outdated or _is_of_no_use(lineage, secret, entry, now)
+            # What is held was asked for earlier still: who insists on a request of his own is owed a later one.
+            owed = lineage is not None and entry.brought < ticket and lineage.believes(secret.region, ticket, primary)
+            self.overlapped = self.overlapped or owed
             return
         if judgement in (Judgement.MOVED, Judgement.DIVERGED) and lineage is not None:
             before, sure = lineage.current, judgement is Judgement.MOVED
@@ -444,7 +476,8 @@ class Store:
             self._replace(entry, secret, ticket)
         if lineage is not None:
             lineage.note(secret.region, secret.version_id, ticket, secret.requested_at, self.sent)
-        if judgement in (Judgement.LAGS, Judgement.DOUBTED, Judgement.DIVERGED):
+        self.overlapped = self.overlapped or judgement is Judgement.OVERLAPS
+        if judgement in (Judgement.LAGS, Judgement.DOUBTED, Judgement.OVERLAPS, Judgement.DIVERGED):
             self.unplaced.append((entry, secret, judgement))
             self._doubt(lineage, secret, ticket, judgement)
             self.outdated = self.outdated or judgement is not Judgement.DIVERGED
@@ -479,7 +512,7 @@ class Store:
         self._entries.pop(entry, None)
         record = entry.record
         if entry.is_current:
-            lineage = self._lineages[self._text(self._full(entry))] = self._lineage_held(entry)
+            lineage = self._lineages[self._text(self.full_id(entry))] = self._lineage_held(entry)
             lineage.doubted = None  # it holds a value
         # Whatever made it go: an answer asked for before it must not take its place.
         self._tombstones.set(entry.secret.name, entry.ticket, entry.which)
@@ -524,10 +557,37 @@ class Store:
                 return True
         return False
 
-    def _lead(self, record: Record, texts: Iterable[str]) -> None:
+    def foreign(self, query: Query, secret: Secret, now: float) -> Secret | None:
+        """The value in whose place an answer would come that is another secret's, of the same name; None: it is not.
+
+        A replica has its primary's suffix, so another suffix from another region is another secret. That the secret
+        was deleted and made again is believed from the region that showed it, or from the primary.
+        """
+        answered = answered_id(secret.arn, secret.region)
+        record = self._record(query.secret)
+        if record is None or answered is None or query.secret == answered:
+            return None
+        if self._records.get(self._text(answered)) is record or not self._is_guarded(record, secret.region, now):
+            return None
+        return max(record.entries, key=lambda entry: entry.is_current).secret
+
+    def _is_guarded(self, record: Record, region: str, now: float) -> bool:
+        """Whether a secret may still be served, and that region has no say in whether it was made again."""
+        may_be_served = any(now < entry.dead_at for entry in record.entries)
+        believed = region in record.shown_in or region == self.primary_of(self.asked_as(record))
+        return may_be_served and not believed
+
+    def _note_region(self, record: Record, region: str) -> None:
+        if region not in record.shown_in:
+            regions = (*record.shown_in, region)
+            record.shown_in = self._shown_in.setdefault(regions, regions)
+
+    def _lead(self, record: Record, texts: Iterable[str], region: str, now: float) -> None:
         for text in texts:
             before = self._records.get(text)
             if before is not None and before is not record:
+                if self._is_guarded(before, region, now):  # read by its own ARN: the name goes on leading to the other
+                    continue
                 # The same name under a new suffix: a new secret, and the old one is gone.
                 self._remove_all(before)
             self._records.setdefault(text, record)

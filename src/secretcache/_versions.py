@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from secretcache._errors import ConfigurationError
@@ -10,8 +11,6 @@ from secretcache._secret import Lifetime, Secret
 from secretcache._transport import BatchCall, Call, Failure, Fault, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from secretcache._ids import Query
 
 __all__ = ["answered_id", "is_of", "read_answer", "read_batch"]
@@ -55,7 +54,7 @@ def read_batch(call: BatchCall, reply: Reply, requested_at: float, lifetime: Lif
     values = reply.get("SecretValues")
     if not isinstance(values, list):
         return Failure(Fault.REGION, "InvalidAnswer", "not a BatchGetSecretValue answer")
-    named = _by_name(values)
+    named = _by_name([value for value in values if isinstance(value, Mapping)])
     found = {}
     for query in call.queries:
         about_it = named.get(query.secret.name, ())
@@ -80,8 +79,8 @@ def _what_is_wrong(call: Call, reply: Mapping[str, Any]) -> str:
     told = reply.get("ARN"), reply.get("Name"), reply.get("VersionId")
     if not all(map(_is_text, told)):
         return "not a GetSecretValue answer: a proxy or a captive portal may have answered in the service's place"
-    if ("SecretString" in reply) == ("SecretBinary" in reply):
-        return "the response has not exactly one of SecretString and SecretBinary"
+    if malformed := _what_is_malformed(reply):
+        return malformed
     if not _is_asked_secret(call, reply):
         return "the response is of another secret or region than the one asked for"
     if not _is_asked_version(call, reply):
@@ -89,8 +88,24 @@ def _what_is_wrong(call: Call, reply: Mapping[str, Any]) -> str:
     return ""
 
 
+def _what_is_malformed(reply: Mapping[str, Any]) -> str:
+    if ("SecretString" in reply) == ("SecretBinary" in reply):
+        return "the response has not exactly one of SecretString and SecretBinary"
+    if not isinstance(reply.get("SecretString", ""), str):
+        return "the response's SecretString is no text"
+    if not isinstance(reply.get("SecretBinary", b""), (bytes, bytearray)):
+        return "the response's SecretBinary is no bytes"
+    if not _are_texts(reply.get("VersionStages")):
+        return "the response's VersionStages are no list of texts"
+    return ""
+
+
+def _are_texts(stages: object) -> bool:
+    return stages is None or (isinstance(stages, (list, tuple)) and all(map(_is_text, stages)))
+
+
 def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and bool(value)
 
 
 def _is_asked_secret(call: Call, reply: Mapping[str, Any]) -> bool:

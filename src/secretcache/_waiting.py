@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from secretcache._errors import ConfigurationError
+from secretcache._lazy import importing
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -54,10 +57,17 @@ class TaskWait:
     """A task that waits: its event loop goes on. The flight's end comes from another thread."""
 
     def __init__(self, runtime: Runtime) -> None:
-        import asyncio  # noqa: PLC0415 - 25 ms, and loaded already where a task is running
+        with importing("asyncio"):
+            import asyncio  # noqa: PLC0415 - 25 ms, and loaded already where a task is running
 
         self._runtime = runtime
-        self._loop = asyncio.get_running_loop()
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise ConfigurationError(
+                "aget, arefresh, aprefetch and aconnect need a running asyncio event loop: asyncio only. Under trio or "
+                "curio run the plain method in a thread, for example `await trio.to_thread.run_sync(cache.get, name)`"
+            ) from error
         self._event = asyncio.Event()
         self.wake: Callable[[], None] = partial(_set_in, self._loop, self._event)
 

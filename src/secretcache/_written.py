@@ -6,6 +6,7 @@ answer: the next region is asked, and the primary in the end.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -45,13 +46,19 @@ class _Mark:
 
 
 class Written:
-    """The secrets written through this process. Takes no lock: each step is one operation on one dictionary."""
+    """The secrets written through this process."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.ticket = 0
         """The number of the write that ended last: a request sent before it knows nothing of it."""
         self._now = now
         self._marks: dict[SecretId, _Mark] = {}
+        self._lock = threading.RLock()
+        """Over who writes. Who reads takes none: a mark is replaced in one step."""
+
+    def begin_anew(self) -> None:
+        """In a child: a thread of the parent may hold the lock."""
+        self._lock = threading.RLock()
 
     def note(self, arn: str, region: str, stages: Mapping[str, str] = _NOTHING, *, awaited: bool = False) -> None:
         """A secret was written in its primary region.
@@ -61,11 +68,16 @@ class Written:
         secret = answered_id(arn, region)
         if secret is None:
             return
-        self.ticket += 1
-        self._marks.pop(secret, None)
-        for oldest in list(self._marks)[: max(0, len(self._marks) - _MOST + 1)]:
-            self._marks.pop(oldest, None)
-        self._marks[secret] = _Mark(region, self.ticket, self._now() + _DOUBT, dict(stages), awaited)
+        with self._lock:
+            ticket = self.ticket + 1
+            # In the place of the one before: without a mark, an answer from before the write would be believed.
+            self._marks[secret] = _Mark(region, ticket, self._now() + _DOUBT, dict(stages), awaited)
+            self.ticket = ticket
+            if len(self._marks) > _MOST:
+                self._marks.pop(min(self._marks, key=self._written_at), None)
+
+    def _written_at(self, secret: SecretId) -> int:
+        return self._marks[secret].ticket
 
     def judge(self, call: Request, reply: Reply, sent_after: int) -> Reply:
         """The reply, or what is left of it when what is behind a write is taken away."""
@@ -117,6 +129,10 @@ class UpToDate:
     def prepare(self, region: str) -> Failure | None:
         """As the transport."""
         return self.transport.prepare(region)
+
+    def pending(self, region: str) -> str:
+        """As the transport."""
+        return self.transport.pending(region)
 
     def send(self, call: Request) -> Reply:
         """As the transport; an answer that is behind a write counts as none."""

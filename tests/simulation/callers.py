@@ -8,7 +8,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from secretcache import CacheClosedError, LoginNotTriedError, Secret, SecretCacheError
+from secretcache import CacheClosedError, LoginNotTriedError, Secret, SecretCache, SecretCacheError
+from secretcache._ids import Query, parse_secret_id
 from simulation.cloud import CANARY, RefusedError, version_id
 from simulation.loops import Loop
 from simulation.machine import chance
@@ -82,10 +83,14 @@ class Caller:
         if isinstance(found, tuple):
             call, secret = found
             self._check_answer(call, secret)
-            lagged = call.lags != self.house.lags[name]
             # Else its turn, one second after the last, has not come. A clock jump counts, which `deadline` forgives.
             in_time = self.machine.time < call.began + timeout
-            if secret.version_id == known and self.world.answered(secret).sent <= call.sends and in_time and not lagged:
+            if (
+                secret.version_id == known
+                and self.world.answered(secret).sent <= call.sends
+                and in_time
+                and not self._lagged(call)
+            ):
                 self.world.fail(14, f"refresh(newer_than) of {name} returns what was requested before the call")
 
     def get_version(self, name: str) -> None:
@@ -104,9 +109,12 @@ class Caller:
     def get_pair(self, name: str) -> None:
         found = self._call("pair", name, 60.0, lambda _: self.house.cache.get_pair(name))
         if isinstance(found, tuple):
-            for secret in found[1]:
+            current, previous = found[1]
+            for secret in (current, previous):
                 if secret is not None:
                     self._check_answer(found[0], secret)
+            if previous is not None and previous.version_id == current.version_id:
+                self.world.fail(4, f"a pair of {name} is version {current.version_id[:8]} twice")
 
     def prefetch(self, _: str) -> None:
         names = [self._id(name) for name in self.world.plan.names]
@@ -131,6 +139,11 @@ class Caller:
                 name, lambda secret: self._log_in(call, secret), is_auth_error=_is_refused, timeout=timeout
             ),
         )
+
+    def connect_often(self, name: str) -> None:
+        for _ in range(self.draw.randint(2, 8)):
+            self.connect(name)
+            self.machine.sleep(self.draw.choice([0.0, 0.1, 1.0, 5.0]))
 
     def aconnect(self, name: str) -> None:
         async def log_in(call: Call, secret: Secret) -> int:
@@ -157,6 +170,7 @@ class Caller:
     def _begin_login(self, call: Call, secret: Secret) -> tuple[Any, int]:
         call.in_user_code += 1
         self._check_answer(call, secret)
+        self._check_remembered(call, secret)
         database, pid = self.world.databases[call.name], self.house.process.pid
         database.begin(pid)
         return database, pid
@@ -201,8 +215,8 @@ class Caller:
             house.epoch[name],
             house.low.get(name, 0),
             house.cache,
-            house.lags[name],
             floors=dict(house.floors),
+            moves=_current(house.cache, name)[1],
         )
         me = machine.current
         world.calls[me] = call
@@ -233,9 +247,12 @@ class Caller:
         self._check_floor(call, secret, (name, _ANYTHING, None))
         if secret["key"] not in self.world.spare:  # row K's last resort: nobody could place it
             self._check_order(call, answered.version)
-        lagged = call.lags != self.house.lags[name]
-        if call.what.endswith("refresh") and answered.sent <= call.sends and not lagged:
+        if call.what.endswith("refresh") and answered.sent <= call.sends and not self._lagged(call):
             self.world.fail(14, f"{call.what} of {name} returns the answer to request {answered.sent}, begun before it")
+
+    def _lagged(self, call: Call) -> bool:
+        """Whether a request sent since the call began was answered by a region that may be behind."""
+        return self.house.lagged.get(call.name, 0) > call.sends
 
     def _check_answer(self, call: Call, secret: Secret) -> Any:
         world, plan = self.world, self.world.plan
@@ -262,6 +279,20 @@ class Caller:
         if CANARY in f"{secret!r}{secret}":
             world.fail(17, "a secret's repr shows its value")
         return answered
+
+    def _check_remembered(self, call: Call, secret: Secret) -> None:
+        """A remembered version is used only while AWSCURRENT is the one it stands in for, which was refused."""
+        bridged = call.cache._bridged
+        held, moves = _current(call.cache, call.name)
+        for found in list(bridged._found.values()) if bridged is not None else []:
+            if found.secret is not secret:
+                continue
+            self.world.counters["remembered"] += 1
+            if int(found.instead_of[:8]) not in self.world.databases[call.name].refused:
+                self.world.fail(25, f"{call.what} of {call.name} logs in instead of a version that was never refused")
+            # A move during this call may have come between the look at AWSCURRENT and the login.
+            if held not in (None, found.instead_of, secret.version_id) and moves == call.moves:
+                self.world.fail(25, f"{call.what} of {call.name} logs in with what stood in for another AWSCURRENT")
 
     def _check_floor(self, call: Call, secret: Secret, key: tuple[str, str | None, str | None]) -> None:
         floor, number = call.floors.get(key, (0, 0))
@@ -315,6 +346,13 @@ class Caller:
         return arn if drawn < 0.9 else arn.rpartition("-")[0]
 
 
+def _current(cache: SecretCache, name: str) -> tuple[str | None, int]:
+    """The version that AWSCURRENT has in this cache, and how often it has moved; without a lock, since nobody runs."""
+    secret, store = parse_secret_id(name, cache._settings.regions), cache._engine.store
+    entry, lineage = store.find(Query(secret)), store.lineage_of(secret)
+    return entry.secret.version_id if entry else None, lineage.moves if lineage else 0
+
+
 def _short(value: Any) -> str:
     return f"{value.version_id[:8]} of {value.region}" if isinstance(value, Secret) else f"{value!s:.80}"
 
@@ -336,6 +374,7 @@ _OPERATIONS: tuple[Callable[[Caller, str], None], ...] = (
     Caller.prefetch,
     *[Caller.invalidate] * 2,
     Caller.look,
-    *[Caller.connect] * 4,
+    *[Caller.connect] * 3,
+    *[Caller.connect_often] * 2,
     Caller.aconnect,
 )

@@ -61,7 +61,8 @@ class Vault:
     """By region: the number of the state that it shows."""
     accepts: int = 1
     """The version whose password the database takes."""
-    rotating: bool = False
+    rotating: int = 0
+    """The version of the rotation that is under way; 0: there is none."""
     suffix: str = "AbCdEf"
     refused: dict[str | None, str] = field(default_factory=dict)
     """By region, None for all: how the secret is refused there."""
@@ -283,6 +284,10 @@ class Wire:
             self._made[region] = self.generation
         return None
 
+    def pending(self, region: str) -> str:
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         self.generation += 1
 
@@ -362,6 +367,8 @@ class Database:
         self._machine, self._vault = machine, vault
         self.in_flight: dict[int, int] = {}
         self.refusals: dict[int, list[float]] = {}
+        self.refused: set[int] = set()
+        """Every version that was refused, ever."""
 
     def begin(self, pid: int) -> None:
         check_no_lock(self._machine, "logs in")
@@ -377,6 +384,7 @@ class Database:
         if took:
             self.refusals[pid] = []
             return True
+        self.refused.add(version)
         recent = [at for at in self.refusals.get(pid, []) if machine.time - at < 29.0]
         self.refusals[pid] = [*recent, machine.time]
         if len(self.refusals[pid]) > 4:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
 
-from secretcache import CacheClosedError, SecretCache
+from secretcache import CacheClosedError, SecretCache, SecretCacheError
 from simulation.callers import Caller
 from simulation.cloud import Vault, Weather
 from simulation.machine import chance
@@ -134,8 +134,7 @@ def rotate(world: World, draw: Random) -> None:
     vault = _vault(world, draw)
     if vault.rotating:
         return
-    vault.rotating = True
-    version = world.cloud.new_version()
+    version = vault.rotating = world.cloud.new_version()
     steps: list[Callable[[World, Vault, int], None]] = [_create, _set_password, _finish]
     _rotation(world, draw, vault, version, steps)
 
@@ -143,6 +142,8 @@ def rotate(world: World, draw: Random) -> None:
 def _rotation(
     world: World, draw: Random, vault: Vault, version: int, steps: list[Callable[[World, Vault, int], None]]
 ) -> None:
+    if vault.rotating != version:  # somebody has set another password by hand meanwhile
+        return
     if draw.random() < 0.15:  # it fails, and the service comes back to it later
         _later(world, draw.choice([3.0, 20.0]), lambda: _rotation(world, draw, vault, version, steps))
         return
@@ -167,16 +168,100 @@ def _set_password(world: World, vault: Vault, version: int) -> None:
 
 def _finish(world: World, vault: Vault, version: int) -> None:
     vault.change(current=version, previous=vault.now.current, pending=None)
-    vault.rotating = False
+    vault.rotating = 0
     world.machine.note(f"--- {vault.name}: AWSCURRENT is {version}")
     world.cloud.publish(vault, world.cloud.lag)
 
 
 def _give_up(world: World, vault: Vault) -> None:
     vault.change(pending=None)
-    vault.accepts, vault.rotating = vault.now.current, False
+    vault.accepts, vault.rotating = vault.now.current, 0
     world.machine.note(f"--- {vault.name}: the rotation is given up")
     world.cloud.publish(vault, world.cloud.lag)
+
+
+def set_by_hand(world: World, draw: Random) -> None:
+    """In the middle of a rotation somebody sets another password: the database and AWSCURRENT get it at once."""
+    vault = _vault(world, draw)
+    if vault.rotating:
+        version = vault.accepts = world.cloud.new_version()
+        _finish(world, vault, version)
+
+
+def cross(world: World, draw: Random) -> None:
+    """A rotation completes in every region while reads of its secret are under way, and readers insist on new ones."""
+    vault, house = _vault(world, draw), _house(world, draw)
+    if house is None or vault.rotating:
+        return
+    for region in world.plan.regions:
+        _set(world, draw, region, "slow", 3.0, rate=1.0)
+    for number in range(draw.randint(2, 5)):
+        caller, after = Caller(world, house, draw.randrange(1 << 30)), draw.uniform(0.0, 1.0)
+        reads = draw.choice([caller.refresh, caller.refresh, caller.get]) if number else partial(_cold, caller)
+        world.machine.start(
+            partial(_after, world, after if number else 0.0, reads, vault.name), "crosser", house.process
+        )
+    _later(world, draw.uniform(0.02, 0.8), partial(_rotate_everywhere, world, vault))
+
+
+def _after(world: World, seconds: float, read: Callable[[str], None], name: str) -> None:
+    world.machine.sleep(seconds)
+    read(name)
+
+
+def _rotate_everywhere(world: World, vault: Vault) -> None:
+    if not vault.rotating:
+        version = world.cloud.new_version()
+        vault.change(current=version, previous=vault.now.current, pending=None)
+        vault.accepts = version
+        world.machine.note(f"--- {vault.name}: AWSCURRENT is {version} everywhere")
+        world.cloud.publish(vault, 0.0)
+
+
+def disaster(world: World, draw: Random) -> None:
+    """The primary is lost before its last rotation was replicated; what the replicas show is what works."""
+    vault, cloud = world.cloud.vaults[world.plan.names[0]], world.cloud
+    old, version = vault.now.current, cloud.new_version()
+    vault.change(current=version, previous=old, pending=None)
+    vault.shown[cloud.primary], vault.accepts = len(vault.states) - 1, old
+    for region in world.plan.regions[:-1]:
+        _set(world, draw, region, "refused", 3.0, rate=1.0)
+    for house in world.houses.values():
+        caller = Caller(world, house, draw.randrange(1 << 30))
+        world.machine.start(partial(caller.refresh, vault.name), "witness", house.process)
+
+    def lose() -> None:
+        cloud.weather[cloud.primary] = Weather("refused")
+        world.machine.note(f"--- {cloud.primary} is lost, and {version} of {vault.name} with it")
+
+    _later(world, 2.9, lose)
+    _later(world, 60.0, partial(_wait_out, world, vault, old))
+
+
+def _wait_out(world: World, vault: Vault, old: int) -> None:
+    """A quarter of an hour passes; then every process must read what the replicas show."""
+    machine = world.machine
+    machine.jump_by, machine.jump_at = 1000.0, machine.steps + 1
+    for house in world.houses.values():
+        machine.start(partial(_judge_disaster, world, house, vault, old), "survivor", house.process)
+
+
+def _judge_disaster(world: World, house: House, vault: Vault, old: int) -> None:
+    machine = world.machine
+    machine.sleep(10.0)
+    until = machine.time + 150.0
+    while not world.peace and not house.leaving:
+        read = 0
+        with contextlib.suppress(SecretCacheError):  # other faults may keep every region from answering
+            read = int(house.cache.get(vault.name).version_id[:8])
+        if read == old:
+            world.counters["disaster"] += 1
+            return
+        if machine.time >= until:
+            if read:
+                world.fail(22, f"process {house.process.pid} reads {read} of {vault.name}, whose region is lost")
+            return
+        machine.sleep(5.0)
 
 
 def roll_back(world: World, draw: Random) -> None:
@@ -372,7 +457,8 @@ def _fork(world: World, parent: House, draw: Random, *, with_hooks: bool) -> Non
     me = machine.current
     mine, locks = me.process, me.locks
     me.process, me.locks = child.process, 0
-    child.cache = copied = copy.copy(cache)
+    child.cache = copied = object.__new__(SecretCache)  # copy.copy gives the same cache
+    vars(copied).update(vars(cache))
     child.numbers = set(parent.numbers)
     child.leaving = cache._engine.closed
     copied._given_runtime, copied._given_transport = child.runtime, child.wire
@@ -414,6 +500,7 @@ _KINDS: dict[str, Callable[[World, Random], None]] = {
     "revoke": revoke,
     "rotate": rotate,
     "roll back": roll_back,
+    "set by hand": set_by_hand,
     "lag": lag,
     "jump": jump,
     "invalidate": invalidate,
@@ -423,4 +510,6 @@ _KINDS: dict[str, Callable[[World, Random], None]] = {
     "burst": burst,
     "crowd": crowd,
     "hook": hook,
+    "cross": cross,
+    "disaster": disaster,
 }

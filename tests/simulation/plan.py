@@ -15,6 +15,7 @@ _KINDS = (
     ("revoke", 2),
     ("rotate", 24),
     ("roll back", 12),
+    ("set by hand", 6),
     ("lag", 8),
     ("jump", 8),
     ("invalidate", 8),
@@ -24,7 +25,11 @@ _KINDS = (
     ("burst", 12),
     ("crowd", 5),
     ("hook", 4),
+    ("cross", 8),
 )
+_DISASTERS = 0.06
+"""The part of stories whose primary is lost."""
+_LOST_AT = 20.0
 _DRAWN = [kind for kind, weight in _KINDS for _ in range(weight)]
 
 
@@ -75,7 +80,7 @@ def plan_of(seed: int, steps: int) -> Plan:
     times = sorted(round(draw.uniform(5.0, length), 1) for _ in range(count))
     kinds = [kind for kind in _DRAWN if draw.random() < 0.8] or _DRAWN  # not everything in every story
     events = tuple(Event(time, draw.choice(kinds), number) for number, time in enumerate(times))
-    return Plan(
+    plan = Plan(
         seed=seed,
         steps=steps,
         regions=regions,
@@ -90,4 +95,22 @@ def plan_of(seed: int, steps: int) -> Plan:
         length=length,
         calm=draw.choice([1.0, 1.0, 3.0]),
         events=events,
+    )
+    return _with_disaster(plan) if len(regions) > 1 and draw.random() < _DISASTERS else plan
+
+
+def _with_disaster(plan: Plan) -> Plan:
+    """The primary is lost for good: no other fault may stand between the readers and what the replicas show."""
+    harmless = tuple(event for event in plan.events if event.kind in ("burst", "fork", "hook", "invalidate"))
+    harmless = tuple(event for event in harmless if event.at < _LOST_AT and event.kind != "invalidate")
+    return replace(
+        plan,
+        ttl=max(plan.ttl, 2.0),
+        max_stale=5000.0,
+        max_entries=1024,
+        tells_primary=True,
+        callers=3,
+        calm=3.0,
+        length=3000.0,
+        events=(*harmless, Event(_LOST_AT, "disaster", 100_000)),
     )

@@ -9,15 +9,16 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from secretcache import _engine
+from secretcache import SecretCache, _engine
+from secretcache._bridged import Bridged
 from secretcache._engine import Engine, _Step
 from secretcache._events import Event
 from secretcache._freshness import Freshness
-from secretcache._hooks import Hooks, RotationEvent
+from secretcache._hooks import Hooks, RotationEvent, Subscription
 from secretcache._lineage import Judgement, Lineage
 from secretcache._loads import Loads
 from secretcache._logins import Logins
@@ -113,7 +114,7 @@ def _nothing(_: Any) -> Callable[..., None]:
 
 def _look_at_the_flight_alone(_: Any) -> Any:
     def look(engine: Any, waiter: Any) -> float | None:
-        with engine._decide(for_reader=True) as act:
+        with engine._step() as act, act, engine.lock:
             engine._loads.pass_time(engine._runtime.now(), act)
             over: bool = waiter.flight.over
             wake_at: float = waiter.flight.wake_at
@@ -170,6 +171,38 @@ def _believe(*believed: Judgement) -> Callable[[Any], Any]:
         return judge
 
     return plant
+
+
+def _doubt_overlaps(real: Any) -> Any:
+    """An answer whose request overlapped with another is doubted before anybody looks at whose it is."""
+
+    def judge(lineage: Any, region: str, version: str, *args: Any) -> Judgement:
+        judged: Judgement = real(lineage, region, version, *args)
+        if judged is not Judgement.OVERLAPS:
+            return judged
+        return Judgement.LAGS if version in lineage.superseded else Judgement.DOUBTED
+
+    return judge
+
+
+def _one_twice(_: Any) -> Any:
+    def pair(cache: Any, secret_id: str) -> Any:
+        for _ in range(4):
+            current = cache.get(secret_id)
+            previous = cache._previous(secret_id, current)
+            if cache._held_version(secret_id) in (current.version_id, None):
+                break
+        return current, previous
+
+    return pair
+
+
+def _nobody_is_lost(real: Any) -> Any:
+    def last_resort(lineage: Any, version: str, *args: Any) -> Judgement:
+        judged: Judgement = real(lineage, version, *args)
+        return Judgement.LAGS if version in lineage.superseded else judged
+
+    return last_resort
 
 
 def _never_too_old(real: Any) -> Any:
@@ -238,21 +271,18 @@ def _hook_at_once(real: Any) -> Any:
         those = list(those)
         real(hooks, those, new, awaited=awaited)
         for one in those:
-            hooks._drain(one)
+            hooks._work(one)
         return []
 
     return noticed
 
 
 def _hook_twice(real: Any) -> Any:
-    def following(hooks: Any, one: Any) -> Any:
-        event = real(hooks, one)
-        if event is not None and event is not getattr(one, "called_with", None):
-            one.called_with = event
-            one.pending.appendleft(event)
-        return event
+    def call(one: Any, event: Any) -> Any:
+        real(one, event)
+        return real(one, event)
 
-    return following
+    return call
 
 
 def _join_what_flies(_: Any) -> Any:
@@ -299,7 +329,7 @@ def _same_flights(real: Any) -> Any:
 
 def _make_clients_under_the_lock(_: Any) -> Any:
     def started(engine: Any, flight: Any, leg: Any) -> bool:
-        with engine._decide() as act:
+        with engine._step() as act, engine.lock:
             engine._transport.prepare(leg.region)
             wanted: bool = not engine.closed and engine._loads.started(flight, leg, engine._runtime.now(), act)
             return wanted
@@ -307,15 +337,11 @@ def _make_clients_under_the_lock(_: Any) -> Any:
     return started
 
 
-def _tell_before_release(_: Any) -> Any:
+def _tell_before_release(real: Any) -> Any:
     def leave(step: Any, kind: object, error: object, trace: object) -> None:
-        events = step._engine._loads.board.events
-        step._engine.bulletin.post(events)
-        events.clear()
-        step._engine.bulletin.tell()
-        step._engine.lock.release()
-        for do in step._act if kind is None else ():
-            do()
+        with step._engine.lock:
+            step._engine.bulletin.tell()
+        real(step, kind, error, trace)
 
     return leave
 
@@ -356,11 +382,20 @@ def _closed_for_ever(_: Any) -> Any:
     return close
 
 
+def _remember_for_ever(_: Any) -> Any:
+    def find(bridged: Any, account: Any, current: str) -> Any:
+        found = bridged._found.get(account)
+        return None if found is None else replace(found, instead_of=current)
+
+    return find
+
+
 PLANTS = (
     Plant(1, "each reader begins a flight of its own", Loads, "joinable", _nothing),
     Plant(2, "a reader waits for its flight, whatever its own deadline", Engine, "look", _look_at_the_flight_alone),
     Plant(3, "who leaves ends the flight for the others", Engine, "leave", _leave_and_end),
     Plant(3, "one reader's timeout is remembered as a refusal", Engine, "leave", _remember_a_timeout),
+    Plant(4, "a pair is one version twice", SecretCache, "get_pair", _one_twice),
     Plant(4, "an answer has the stages of another", _engine, "read_answer", _stages_of_another),
     Plant(5, "a lagging replica is believed", Lineage, "judge", _believe(Judgement.LAGS, Judgement.DOUBTED)),
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
@@ -377,8 +412,9 @@ PLANTS = (
     Plant(12, "through open breakers every reader asks", Board, "last_chance", _chance_without_pause),
     Plant(13, "a hook is called for a region switch", Hooks, "noticed", _hook_on_region_switch),
     Plant(13, "a hook is called under the lock", Hooks, "noticed", _hook_at_once),
-    Plant(13, "a hook is called twice for one change", Hooks, "_next", _hook_twice),
+    Plant(13, "a hook is called twice for one change", Subscription, "call", _hook_twice),
     Plant(14, "refresh joins a request that is under way", Loads, "unsent", _join_what_flies),
+    Plant(14, "refresh gets the old value where requests overlapped", Lineage, "judge", _doubt_overlaps),
     Plant(15, "a late answer overwrites a newer version", Lineage, "judge", _believe(Judgement.LATE)),
     Plant(15, "a late answer brings back what was invalidated", Store, "forget", _no_tombstone),
     Plant(16, "every region is asked by the first one's ARN", Call, "secret_id", _osakas_arn),
@@ -392,6 +428,8 @@ PLANTS = (
     Plant(20, "refused logins are not counted", Logins, "refused", lambda _: lambda *_args: False),
     Plant(21, "close() wakes nobody", Engine, "close", _close_in_silence),
     Plant(21, "the periodic thread is not told to end", Refresher, "dismiss", _nothing),
+    Plant(25, "a remembered version outlives a move of AWSCURRENT", Bridged, "find", _remember_for_ever),
+    Plant(22, "a version whose region is lost is kept", Lineage, "_last_resort", _nobody_is_lost),
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
     Plant(12, "who was throttled asks again at once", Throttle, "close", _nothing),
     Plant(12, "what is queued is sent although its region throttles", Throttle, "turns_back", _always),

@@ -17,8 +17,10 @@ class Lock:
         self._machine, self._process = machine, process
         self._owner: Task | None = None
         self._waiting: list[Task] = []
+        self.before_release: Callable[[], None] = lambda: None
+        """Looks at what the lock guards, once a step has decided."""
 
-    def acquire(self) -> bool:
+    def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as threading's
         machine = self._machine
         me = machine.current
         machine.pause()
@@ -34,6 +36,7 @@ class Lock:
         return True
 
     def release(self) -> None:
+        self.before_release()
         owner, self._owner = self._owner, None
         if owner is not None:
             owner.locks -= 1
@@ -41,6 +44,9 @@ class Lock:
             self._machine.wake(task)
         self._waiting.clear()
         self._machine.pause()
+
+    def _is_owned(self) -> bool:
+        return self._owner is self._machine.current
 
     def held_by(self) -> Task | None:
         return self._owner

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from secretcache import _cache, _engine
-from secretcache._engine import Engine, _Step
+from secretcache import _cache, _engine, _refresher
+from secretcache._engine import Engine
 from secretcache._events import Bulletin
 from secretcache._lineage import Judgement, Lineage
 from secretcache._loads import Loads
@@ -88,6 +89,7 @@ def _made(real: Callable[..., Any]) -> Callable[..., Any]:
         house.engine = engine
         for part in (engine, engine._loads, engine.store, engine._loads.board, engine.bulletin):
             part.house = house
+        engine.lock.before_release = partial(_look_for_permits, engine)
         engine.bulletin._now = _aside(engine.bulletin._now)
         engine._loads.open = InOrder()
         for region in engine._loads.board._regions.values():
@@ -246,7 +248,9 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
         here.fail(11, f"the flight of {flight.query} gives up after {now - route.begun_at:.3f} s without a request")
     # One that everybody has left is moved on by whoever looks next.
-    if closed and flight.awaited and house.tries == tries and now > house.tried_at + _PERMIT_LIFE:
+    # A region that throttles is left alone, breaker or not: nobody could try before its gate opened.
+    since = max([house.tried_at, *(house.gates.get(region, house.tried_at) for region in route.regions)])
+    if closed and flight.awaited and house.tries == tries and now > since + _PERMIT_LIFE:
         here.fail(11, f"nobody tried to send a request while the flight of {flight.query} waited for one")
 
 
@@ -337,16 +341,11 @@ def _permitted(real: Callable[..., Any]) -> Callable[..., Any]:
     return permit
 
 
-def _exited(real: Callable[..., Any]) -> Callable[..., Any]:
-    def leave(step: Any, kind: object, error: object, trace: object) -> None:
-        loads = step._engine._loads
-        for region in loads.board._regions.values():
-            held = region.breaker._permit
-            if held is not None and not step._engine.closed and not _has_leg(loads, held):
-                world().check_permit(region.name, held)
-        real(step, kind, error, trace)
-
-    return leave
+def _look_for_permits(engine: Any) -> None:
+    for region in engine._loads.board._regions.values():
+        held = region.breaker._permit
+        if held is not None and not engine.closed and not _has_leg(engine._loads, held):
+            world().check_permit(region.name, held)
 
 
 def _has_leg(loads: Any, permit: Any) -> bool:
@@ -359,8 +358,11 @@ def _has_leg(loads: Any, permit: Any) -> bool:
 
 def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
     def judge(lineage: Any, region: str, version: str, *args: Any) -> Any:
-        judgement = real(lineage, region, version, *args)
         counters = world().counters
+        believed = lineage.believes(region, args[0], args[2])
+        judgement = real(lineage, region, version, *args)
+        if judgement in _KEPT and not believed:
+            counters["nobody could tell"] += 1
         if judgement is Judgement.LAGS:
             counters["lag"] += 1
         elif judgement is Judgement.DOUBTED:
@@ -369,6 +371,8 @@ def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
             counters["rollback"] += 1
         elif judgement is Judgement.DIVERGED:
             counters["diverged"] += 1
+        elif judgement is Judgement.OVERLAPS:
+            counters["overlap"] += 1
         elif judgement is Judgement.LATE:
             counters["late answer"] += 1
         return judgement
@@ -376,18 +380,18 @@ def _judged(real: Callable[..., Any]) -> Callable[..., Any]:
     return judge
 
 
-_KEPT = ("lag", "row K", "late answer")
+_KEPT = (Judgement.LAGS, Judgement.DOUBTED, Judgement.LATE)
 
 
 def _put(real: Callable[..., Any]) -> Callable[..., Any]:
     def put(store: Any, query: Any, secret: Any, *args: Any, **options: Any) -> Any:
         counters = world().counters
-        diverged, kept = counters["diverged"], sum(counters[one] for one in _KEPT)
+        diverged, kept = counters["diverged"], counters["nobody could tell"]
         entry = store.find(query)
         before = entry.secret if entry is not None else None
         result = real(store, query, secret, *args, **options)
-        if sum(counters[one] for one in _KEPT) != kept:
-            house_of(store).lags[world().name_of(query)] += 1
+        if counters["nobody could tell"] != kept:
+            house_of(store).note_lag(world().name_of(query), world().answered(secret).sent)
         if counters["diverged"] != diverged:
             house_of(store).forgive(query)
         elif before is not None and entry is not None and entry.is_current and entry.secret is not before:
@@ -434,15 +438,12 @@ def _concluded(real: Callable[..., Any]) -> Callable[..., Any]:
     return conclude
 
 
-def _posted(real: Callable[..., Any]) -> Callable[..., Any]:
-    def post(bulletin: Any, events: Any) -> None:
-        here = world()
-        events = list(events)
-        for event in events:
-            here.noticed(bulletin, event)
-        real(bulletin, events)
+def _told(real: Callable[..., Any]) -> Callable[..., Any]:
+    def tell(bulletin: Any, event: Any) -> Any:
+        world().noticed(bulletin, event)
+        return real(bulletin, event)
 
-    return post
+    return tell
 
 
 WRAPS: tuple[tuple[Any, str, _Wrap], ...] = (
@@ -458,11 +459,10 @@ WRAPS: tuple[tuple[Any, str, _Wrap], ...] = (
     (Board, "record", _recorded),
     (Breaker, "give_back", _given_back),
     (Breaker, "permit", _permitted),
-    (_Step, "__exit__", _exited),
     (Lineage, "judge", _judged),
     (Store, "put", _put),
     (Store, "refuse", _dropped),
-    (Bulletin, "post", _posted),
+    (Bulletin, "_tell", _told),
 )
 
 
@@ -472,6 +472,8 @@ def installed() -> Iterator[None]:
     machine = SimpleNamespace(getpid=_pid)
     swaps: list[tuple[Any, str, Any]] = [
         (lanes, "queue", SimpleNamespace(SimpleQueue=_queue, Empty=__import__("queue").Empty)),
+        (lanes, "here", SimpleNamespace()),  # the tasks share one thread with the tests
+        (_refresher, "here", SimpleNamespace()),
         (_engine, "os", machine),
         (_cache, "os", machine),
         (_cache, "process_lock", _process_lock),

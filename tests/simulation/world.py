@@ -57,7 +57,8 @@ class Call:
     epoch: int
     low: int
     cache: SecretCache
-    lags: int
+    moves: int = 0
+    """How often its secret's AWSCURRENT had moved when it began."""
     closing: bool = False
     in_user_code: int = 0
     cancelled: bool = False
@@ -80,8 +81,9 @@ class House:
     """By secret: the place in the primary's history before which no later read may go back."""
     epoch: Counter[str] = field(default_factory=Counter)
     """How often a secret's readers were allowed to go back: row K's last resort, and where nothing newer was there."""
-    lags: Counter[str] = field(default_factory=Counter)
-    """How often an answer did not show the version held: then a reader gets that, whenever it was asked for."""
+    lagged: dict[str, int] = field(default_factory=dict)
+    """By secret: the last request to a region whose word does not count that did not bring the version held. A reader
+    who insists on a request of his own may get the version held then, whenever it was asked for."""
     floors: dict[tuple[str, str | None, str | None], tuple[int, int]] = field(default_factory=dict)
     """By what was asked: the first request of the refusal that was final, or of the last `invalidate`."""
     permits: dict[str, float] = field(default_factory=dict)
@@ -107,6 +109,10 @@ class House:
     parked: bool = False
     numbers: set[int] = field(default_factory=set)
     """Of the hooks that its cache has."""
+
+    def note_lag(self, name: str, sent: int) -> None:
+        """An answer did not show the version held, and its region is not believed."""
+        self.lagged[name] = max(sent, self.lagged.get(name, 0))
 
     def forgive(self, query: Any) -> None:
         """A reader may be taken back: there was nothing newer to be had."""

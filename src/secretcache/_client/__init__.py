@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from secretcache._cache import SecretCache
 from secretcache._errors import ConfigurationError
+from secretcache._lazy import importing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,8 @@ def client(regions: Sequence[str] | None = None, *, cache: SecretCache | None = 
     """
     if cache is not None and (regions is not None or options):
         raise ConfigurationError("cache: a client over a cache of yours takes neither regions nor options")
-    from secretcache._client.front import make_client  # noqa: PLC0415 - imports botocore
+    with importing("botocore"):
+        from secretcache._client.front import make_client  # noqa: PLC0415 - imports botocore
 
     owns = cache is None
     if cache is None:

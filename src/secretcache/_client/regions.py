@@ -47,7 +47,7 @@ class Regions:
         config = settings.config_of(region)
         if bounded:
             config = (config or Config()).merge(_BOUNDED)
-        with making:  # a fork waits for it
+        with making.one():  # a fork waits for it
             session: Any = (settings.session_factory or default_session)(region)
             create = getattr(session, "create_client", None) or session.client  # botocore's session, or boto3's
             with making.alone_with(session):

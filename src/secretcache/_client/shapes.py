@@ -27,6 +27,7 @@ from secretcache._errors import (
     SecretNotFoundError,
     SecretUnavailableError,
 )
+from secretcache._lazy import importing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -148,7 +149,8 @@ def get_secret_value(cache: SecretCache, params: Mapping[str, Any]) -> dict[str,
 @functools.cache
 def service() -> tuple[ServiceModel, Any]:
     """Secrets Manager's model, and the exceptions made of it, for those who have no client."""
-    from botocore.session import Session  # noqa: PLC0415 - once, and not by those who have a client
+    with importing("botocore's model of Secrets Manager"):
+        from botocore.session import Session  # noqa: PLC0415 - once, and not by those who have a client
 
-    model = Session().get_service_model("secretsmanager")
+        model = Session().get_service_model("secretsmanager")
     return model, ClientExceptionsFactory().create_client_exceptions(model)

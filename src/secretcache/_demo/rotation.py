@@ -292,7 +292,7 @@ def _through_connect(cache: SecretCache, server: EmbeddedPostgres) -> Callable[[
         return _IN
 
     def attempt(secret_id: str) -> str:
-        return cache.connect(secret_id, log_in, is_auth_error=server.is_refused, timeout=_PATIENCE)
+        return cache.connect(secret_id, log_in, is_auth_error=server.is_refused, timeout=_PATIENCE, max_refusals=None)
 
     return _told(attempt, server)
 

@@ -18,7 +18,7 @@ from secretcache._regions.throttle import Throttle
 from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, MutableSequence, Sequence
 
     from secretcache._ids import Query
     from secretcache._regions.health import RegionHealth
@@ -92,7 +92,7 @@ class Board:
         self.policy = policy
         self.random = random
         self.budget = Budget.full(policy, now())
-        self.events: list[Event] = []
+        self.events: MutableSequence[Event] = []
         """What has changed since somebody last told of it; told after the lock is released."""
         self.heard: Callable[[], bool] = _always
         """Whether anybody listens: a call that nobody hears of makes no event. All other events are logged too."""
@@ -273,6 +273,16 @@ class Board:
         self.changed = True
         self._regions[name].breaker.give_back(now, permit)
 
+    def not_made(self, name: str, failure: Failure, now: float) -> None:
+        """No request was sent, since there is no client or there are no credentials: no breaker moves for that.
+
+        A region that a client cannot be made for is parked, and told: each read would make one anew, in vain.
+        """
+        region = self._regions[name]
+        region.tally.counts[failure.fault.name.lower()] += 1
+        if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED):
+            self._failed(region, None, failure, now, now)
+
     def record(  # noqa: PLR0913 - one fact each
         self,
         name: str,
@@ -332,7 +342,7 @@ class Board:
         elif gate is not None:
             gate.close(now, failure)
             self._tell_gate(region, failure, gate.until - now)
-        elif failure.fault in OF_THE_SECRET and query is not None:
+        elif failure.fault in (*OF_THE_SECRET, Fault.FOREIGN) and query is not None:
             self._refusals[region.name, query] = now + self.policy.remember_refusal
 
     def _tell_gate(self, region: _Region, failure: Failure, seconds: float) -> None:

@@ -73,6 +73,8 @@ class Leg:
     """Whether it has been told that this region is silent."""
     withdrawn: bool = False
     """Whether it was taken back before a thread sent it: its region was not asked."""
+    handed_over: bool = False
+    """Whether it is among the actions of a step: an interrupt may end a step in which it was only begun."""
 
     @property
     def queued(self) -> bool:
@@ -113,6 +115,15 @@ class Leg:
     def overslept(self, now: float) -> bool:
         """Whether nobody looked at it for so long after its cap that the process must have stood still."""
         return now > self.cap_at + _OVERSLEPT
+
+    @property
+    def unsent(self) -> bool:
+        """Whether all its time went into making a client and loading credentials, or does still."""
+        return self.taken_at is not None and self.started_at is None and (self.failure is None or self._timed_out)
+
+    @property
+    def _timed_out(self) -> bool:
+        return self.failure is not None and self.failure.code == "AttemptTimeout"
 
     @property
     def _cap(self) -> float:
@@ -210,6 +221,7 @@ class Route:
     _reloaded: bool = False
     _stopped: bool = False
     _prepared: bool = False
+    _asked_again: bool = False
     _waited: bool = False
     """Whether it rests after each throttled answer, for want of a token for another region."""
     _rest: float = 0.0
@@ -221,6 +233,17 @@ class Route:
         self._unasked = list(self.regions)
 
     # What is due.
+
+    def ask_again(self, region: str) -> bool:
+        """Has a region asked once more, before those that are left: its answer overlapped with another request.
+
+        Once in a route; False: it has been. A region that may not be asked now takes its turn among the others.
+        """
+        if self._asked_again or self.purpose is Purpose.PROBE:
+            return False
+        self._asked_again = True
+        self._unasked = [region, *(one for one in self._unasked if one != region)]
+        return True
 
     def due(self, now: float) -> Leg | None:
         """The leg to start now, if any. To be called until there is none."""
@@ -312,7 +335,10 @@ class Route:
         cap = min(policy.attempt_cap, (self.deadline - now) / left)
         hurry = (self.caller_deadline - now) / left
         patience = min(cap, hurry) if hurry > 0 else cap
-        leg = Leg(region, now, cap, patience, policy.making_cap, permit, reload)
+        # The cap on making a client is there to reach the next region: where none is left, it has all the time.
+        alone = permit is None and not [one for one in self._left() if one != region]
+        making_cap = max(policy.making_cap, self.deadline - now) if alone else policy.making_cap
+        leg = Leg(region, now, cap, patience, making_cap, permit, reload)
         self.legs.append(leg)
         self.board.decided(region, now)
         if region in self._unasked:
@@ -451,6 +477,8 @@ class Route:
         return _INFINITY if self._retry_at is None else self._retry_at
 
     def _all_failed_by_themselves(self) -> bool:
+        if self.content:
+            return False
         asked = {leg.region: leg.failure for leg in self.legs}
         return not self._left() and all(one is not None and one.fault is Fault.REGION for one in asked.values())
 
@@ -514,8 +542,8 @@ class Route:
             return Fault.CALLER
         if told.get(self.primary) in _FINAL_BY_THE_PRIMARY:
             return told[self.primary]
-        # A region that is not enabled for the account cannot hold the secret: it has no say.
-        say = faults - {Fault.NOT_OFFERED}
+        # A region that is not enabled for the account, or has another secret of that name, has no say in this one.
+        say = faults - {Fault.NOT_OFFERED, Fault.FOREIGN}
         if say and len(told) == len(self.regions) and say.issubset(OF_THE_SECRET):
             return next(fault for fault in OF_THE_SECRET if fault in say)
         return Fault.IDENTITY if say == {Fault.IDENTITY} else Fault.REGION

@@ -25,6 +25,7 @@ class Fault(enum.Enum):
     DENIED = "C: this region refuses this secret, by IAM, resource policy or KMS key"
     IDENTITY = "E: the credentials, or the host they come from, failed"
     NOT_OFFERED = "F: the region is not enabled for the account, or the service is not offered there"
+    FOREIGN = "K: this region has another secret of the same name: it says nothing of this one"
     CALLER = "G: the request itself is wrong"
     LOCAL = "H: this process could not send the request; it says nothing of the region"
 
@@ -102,6 +103,9 @@ class Transport(Protocol):
 
         May take long and run user code. After it has returned None, `send` sends at once.
         """
+
+    def pending(self, region: str) -> str:
+        """What `prepare` is waiting for, in words. Asked only while it is under way."""
 
     def send(self, call: Request) -> Reply:
         """The operation's response as botocore parses it, not yet judged, or the failure."""

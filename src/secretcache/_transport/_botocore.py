@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -32,34 +34,44 @@ _MAKING_SECONDS = 5.0
 
 
 class _Making:
-    """Counts the threads that import botocore or make a client, so that a fork can wait until there is none."""
+    """Knows the threads that import a module or make a client, so that a fork can wait until there is none.
+
+    Each has a lock of its own and holds it meanwhile: `with making.one():`. A count that a method raises and lowers
+    would be wrong for ever after an interrupt between the method and the `with` block, and every fork would wait.
+    """
 
     def __init__(self) -> None:
         self.start_anew()
 
     def start_anew(self) -> None:
-        """In a child: the threads that were counted are not there."""
-        self._changed = threading.Condition(threading.Lock())
-        self._threads = 0
+        """In a child: the threads of the parent are not there."""
+        self._locks: set[weakref.ref[threading.RLock]] = set()
+        self._paused: list[threading.RLock] = []
+        self._gate = threading.RLock()
         self._sessions: weakref.WeakKeyDictionary[object, threading.Lock] = weakref.WeakKeyDictionary()
 
-    def __enter__(self) -> None:
-        with self._changed:
-            self._threads += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._changed:
-            self._threads -= 1
-            self._changed.notify_all()
+    def one(self) -> threading.RLock:
+        """The lock to be held while a thread makes or imports something; it waits there while a fork goes on."""
+        lock = threading.RLock()
+        with self._gate:
+            self._locks.add(weakref.ref(lock, self._locks.discard))
+        return lock
 
     def pause(self) -> None:
-        """Lets none begin, once those who did have ended; waits for them, five seconds at most."""
-        self._changed.acquire()
-        self._changed.wait_for(lambda: not self._threads, _MAKING_SECONDS)
+        """Lets none begin, once those who did have ended; waits for them, five seconds at most in all."""
+        self._gate.acquire()
+        until = time.monotonic() + _MAKING_SECONDS
+        for lock in [lock for reference in tuple(self._locks) if (lock := reference()) is not None]:
+            if lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                self._paused.append(lock)
 
     def go_on(self) -> None:
         """Takes `pause` back."""
-        self._changed.release()
+        while self._paused:
+            with contextlib.suppress(RuntimeError):
+                self._paused.pop().release()
+        with contextlib.suppress(RuntimeError):
+            self._gate.release()
 
     @contextlib.contextmanager
     def alone_with(self, session: object) -> Iterator[None]:
@@ -84,6 +96,8 @@ class BotocoreTransport:
         self._clients: dict[str, Future[RegionClient | Failure]] = {}
         self._ready: dict[str, RegionClient] = {}
         """Those of them that are made: a look here is all that most requests need."""
+        self._loading: dict[str, tuple[str, float]] = {}
+        """What keeps a region's requests from being sent, and since when."""
         self._closed = False
 
     def ready(self, region: str) -> bool:
@@ -93,14 +107,32 @@ class BotocoreTransport:
 
     def prepare(self, region: str) -> Failure | None:
         """Makes the region's session and client, and loads its credentials, if that is not done; the failure if any."""
+        self._loading.setdefault(region, ("the client is still being made", time.monotonic()))
+        try:
+            return self._prepare(region)
+        finally:
+            self._loading.pop(region, None)
+
+    def _prepare(self, region: str) -> Failure | None:
         client = self._take(region)
         if isinstance(client, Failure):
             return client
         try:
+            self._note_provider(region, client.provider)
             with quiet_bodies():
                 return client.load_credentials()
         finally:
             client.give_back()
+
+    def pending(self, region: str) -> str:
+        """What `prepare` is waiting for, in words; empty if it is not under way."""
+        what, since = self._loading.get(region, ("", 0.0))
+        return f"{what}, for {time.monotonic() - since:.1f} s" if what else ""
+
+    def _note_provider(self, region: str, provider: str) -> None:
+        what, since = f"credentials still loading ({provider})", time.monotonic()
+        known = self._loading.get(region)
+        self._loading[region] = (what, known[1] if known is not None and known[0] == what else since)
 
     def send(self, call: Request) -> Reply:
         """One request, without retries of botocore's own."""
@@ -127,10 +159,11 @@ class BotocoreTransport:
         client = made.result() if made is not None and made.done() else None
         if client is not None and not isinstance(client, Failure):
             return _hostname(client.endpoint)
-        return _hostname(self._settings.endpoint_urls.get(region, f"https://{_SERVICE}.{region}.amazonaws.com"))
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        return _hostname(self._settings.endpoint_urls.get(region, f"https://{_SERVICE}.{region}.{domain}"))
 
     def close(self) -> None:
-        """Sends nothing any more. Closes idle connections; a request under way keeps its own until it ends."""
+        """Sends nothing any more. Closes idle connections; a request under way stops reading, and closes its own."""
         self._closed = True
         self.reload()
 
@@ -139,7 +172,7 @@ class BotocoreTransport:
         if ready is not None and not self._closed and ready.take():
             return ready
         while not self._closed:
-            with quiet_bodies(), making:
+            with quiet_bodies(), making.one():
                 client = self._client(region)
             # One that a reload has retired meanwhile is not there any more at the next look.
             if isinstance(client, Failure) or client.take():
@@ -160,9 +193,7 @@ class BotocoreTransport:
     def _make(
         self, region: str, clients: dict[str, Future[RegionClient | Failure]], mine: Future[RegionClient | Failure]
     ) -> None:
-        from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
-
-        client = new_client(self._settings, region, making.alone_with)
+        client = self._new_client(region)
         with self._lock:
             if isinstance(client, Failure):
                 del clients[region]  # the next read tries again
@@ -172,6 +203,18 @@ class BotocoreTransport:
                 self._ready[region] = client
         if forgotten:
             _retire(mine)
+
+    def _new_client(self, region: str) -> RegionClient | Failure:
+        # Whatever happens here, there is a result: other threads wait for it.
+        try:
+            from secretcache._transport._sessions import new_client  # noqa: PLC0415 - imports botocore
+
+            return new_client(
+                self._settings, region, making.alone_with, lambda: self._closed, partial(self._note_provider, region)
+            )
+        except BaseException as error:  # noqa: BLE001 - an import without a file or memory left, say
+            why = f"no client for {region} could be made: {type(error).__name__}: {error}; the next read tries again"
+            return Failure(Fault.LOCAL, type(error).__name__, why, cause=error.with_traceback(None))
 
 
 def _retire(made: Future[RegionClient | Failure]) -> None:

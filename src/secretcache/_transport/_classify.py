@@ -16,6 +16,7 @@ from botocore import exceptions as errors
 from botocore import parsers
 
 from secretcache._transport import Failure, Fault
+from secretcache._transport._reasons import about_proxy, without_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +41,9 @@ BY_CODE = _rows({
         RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException TooManyRequests
         TooManyRequestsException TransactionInProgressException""",
     Fault.MISSING: "ResourceNotFoundException",
-    Fault.DELETED: "InvalidRequestException",
     Fault.DENIED: """
-        AccessDenied AccessDeniedException DecryptionFailure DecryptionFailureException KMSAccessDeniedException
+        AccessDenied AccessDeniedException DecryptionFailure DecryptionFailureException InvalidRequestException
+        KMSAccessDeniedException
         KMSDisabledException KMSInvalidStateException KMSNotFoundException KMSOptInRequired NotAuthorized
         UnauthorizedOperation""",
     Fault.IDENTITY: """
@@ -111,8 +112,12 @@ def classify(error: BaseException, *, operation: str, endpoint: str) -> Failure:
 
 
 def _judge(error: BaseException, endpoint: str) -> Fault:
-    if is_local(error):
+    if is_local(error) or not isinstance(error, Exception):  # an event handler's sys.exit()
         return Fault.LOCAL
+    if isinstance(error, errors.InvalidConfigError) and "CA bundle" in str(
+        error
+    ):  # it has nothing to do with credentials
+        return Fault.CALLER
     fault = next((_CLASSES[kind] for kind in type(error).__mro__ if kind in _CLASSES), None)
     if fault is not None and fault is not Fault.REGION:
         return fault
@@ -149,10 +154,21 @@ def _judge_answer(error: errors.ClientError, operation: str) -> Failure:
     if error.operation_name != operation:  # AssumeRole and its kin, made on the way to credentials
         return Failure(Fault.IDENTITY, code, f"{error.operation_name}: {message}", cause=_clean(error), revoked=revoked)
     if not code or code.isdigit():
-        return Failure(Fault.REGION, code or "NoErrorCode", "", cause=_without_body(error, code))
+        return Failure(Fault.REGION, code or "NoErrorCode", without_code(code), cause=_without_body(error, code))
     fault = Fault.THROTTLED if code.startswith("Throttling") else BY_CODE.get(code, Fault.REGION)
+    if code == "InvalidRequestException":
+        fault = _of_invalid_request(message)
     hint = _retry_after(error) if fault is Fault.THROTTLED else 0.0
     return Failure(fault, code, message, cause=_clean(error), answered=True, revoked=revoked, retry_after=hint)
+
+
+def _of_invalid_request(message: str) -> Fault:
+    """The code has many meanings: a parameter is not valid for the state that the secret is in."""
+    if re.search(r"delet", message, re.IGNORECASE):
+        return Fault.DELETED
+    if re.search(r"VersionStage|VersionId|staging label", message, re.IGNORECASE):  # a stage that is not the version's
+        return Fault.CALLER
+    return Fault.DENIED
 
 
 def _retry_after(error: errors.ClientError) -> float:
@@ -178,7 +194,7 @@ def _message(error: BaseException) -> str:
     if _quotes(error):
         inner = getattr(error, "kwargs", {}).get("error")
         return type(inner).__name__ if isinstance(inner, BaseException) else "the response could not be read"
-    return str(error)
+    return about_proxy(error) if isinstance(error, errors.ProxyConnectionError) else str(error)
 
 
 def _quotes(error: BaseException) -> bool:

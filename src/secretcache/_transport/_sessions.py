@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -25,7 +24,10 @@ from botocore.validate import ParamValidator
 
 from secretcache._transport import BatchCall, Call, Failure, Fault
 from secretcache._transport._classify import classify, is_local
+from secretcache._transport._credentials import Held, named, note_providers, provider_name
 from secretcache._transport._endpoints import regions_with_fips
+from secretcache._transport._http import guard
+from secretcache._transport._reasons import about_certificates
 from secretcache._version import __version__
 
 if TYPE_CHECKING:
@@ -57,8 +59,14 @@ class RegionClient:
         self.credentials = credentials
         self._lock = threading.Lock()
         self._users, self._retired = 0, False
+        self.provider = provider_name(str(getattr(credentials, "method", None) or "unknown"))
+        self.bundle: object = None
+        """By which CA bundle the service's certificate is checked: a path, or True for botocore's own."""
         self._request = _Request()
-        self._has_loaded = False
+        self._held = Held(credentials)
+        signer: Any = getattr(client, "_request_signer", None)
+        if credentials is not None and _is_ours(client) and getattr(signer, "_credentials", None) is credentials:
+            signer._credentials = self._held  # noqa: SLF001 - of this client alone: the session may be the user's
         client.meta.events.register("before-send.secrets-manager", self._leaves)
 
     def take(self) -> bool:
@@ -84,26 +92,15 @@ class RegionClient:
             self.client.close()
 
     def has_credentials(self) -> bool:
-        """Whether there are credentials that need no renewal; never loads any."""
-        credentials = self.credentials
-        if type(credentials) is Credentials:
-            return True
-        if not self._has_loaded or not isinstance(credentials, RefreshableCredentials):
-            return False  # of any other kind nothing is known
-        try:
-            return not credentials.refresh_needed()
-        except Exception:  # noqa: BLE001 - loading them will tell
-            return False
+        """Whether there are credentials that a request can be signed with at once; never loads any."""
+        return self._held.good()
 
     def load_credentials(self) -> Failure | None:
         """Gets or renews the credentials, as signing would: here whatever fails on the way is known to be identity."""
-        load = getattr(self.credentials, "get_frozen_credentials", None)
-        self._has_loaded = False
         try:
-            if load is not None:
-                load()
-            self._has_loaded = True
-        except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+            with named(self.provider):
+                self._held.load()
+        except BaseException as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
             return _of_identity(error)
         return None
 
@@ -115,8 +112,9 @@ class RegionClient:
             if isinstance(call, Call) and not call.query.is_current and isinstance(self.client, BaseClient):
                 _check(self.client, operation, arguments)
             reply: Reply = getattr(self.client, method)(**arguments)
-        except Exception as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
-            return classify(error, operation=operation, endpoint=self._request.url)
+        except BaseException as error:  # noqa: BLE001 - classified: nothing escapes a lane's thread
+            failure = classify(error, operation=operation, endpoint=self._request.url)
+            return about_certificates(failure, self.bundle)
         return reply
 
     def _leaves(self, request: Any, **_: Any) -> None:
@@ -175,7 +173,11 @@ def default_session(region: str) -> Session:
 
 
 def new_client(
-    settings: Settings, region: str, alone_with: Callable[[object], AbstractContextManager[object]]
+    settings: Settings,
+    region: str,
+    alone_with: Callable[[object], AbstractContextManager[object]],
+    is_closed: Callable[[], bool] = bool,
+    note: Callable[[str], object] = str,
 ) -> RegionClient | Failure:
     """A session and a client for a region, or why there is none. Runs user code; raises nothing.
 
@@ -183,14 +185,27 @@ def new_client(
         settings: the cache's settings.
         region: the region.
         alone_with: holds off whoever else makes a client from the same session: botocore's are not made for threads.
+        is_closed: whether nobody waits for the client's answers any more.
+        note: told which credential provider is being asked.
     """
     try:
         session: Any = (settings.session_factory or default_session)(region)
+        if settings.session_factory is None:
+            note_providers(session, note)
         with alone_with(session):
             made = RegionClient(_create(session, settings, region), session.get_credentials())
+        made.provider = provider_name(str(getattr(made.credentials, "method", None) or "unknown"), session)
+        if _is_ours(made.client):
+            made.bundle = guard(made.client, is_closed)
         return _without_fips_host(settings, region, made.endpoint) or made
     except BaseException as error:  # noqa: BLE001 - whatever a session factory raises is told to the caller
         return _not_made(settings, region, error)
+
+
+def _is_ours(client: Any) -> bool:
+    """Whether a client was made with our configuration: a factory may hand out one that its application uses too."""
+    config = getattr(getattr(client, "meta", None), "config", None)
+    return f"secretcache/{__version__}" in str(getattr(config, "user_agent_extra", None))
 
 
 def _create(session: Any, settings: Settings, region: str) -> Any:
@@ -213,6 +228,8 @@ def _config(given: Config | None) -> Config:
         parameter_validation=False,  # _check
         user_agent_extra=agent,
     )
+    if getattr(given, "tcp_keepalive", None) is None:
+        own = own.merge(Config(tcp_keepalive=True))
     return own if given is None else given.merge(own)
 
 

@@ -3,8 +3,8 @@
 MySQL's drivers, asyncpg and redis-py carry the server's own code. libpq hands none out for a login that failed: it
 tells whether a password was asked for, and the server's text in the server's language. A server that is full, or has no
 such database, says so after it has taken the password, which looks the same. So text decides where it is known to mean
-something else, and what remains in doubt counts as refused: wrongly so, the price is a few more logins, and `FORGIVING`
-lets a version be tried again.
+something else, and what remains in doubt counts as refused: wrongly so, the price is a few more logins, and
+`LOCKS_NO_ACCOUNTS` lets a version be tried again.
 
 None of these imports its driver.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "FORGIVING",
+    "LOCKS_NO_ACCOUNTS",
     "asyncpg_refused",
     "mysql_refused",
     "psycopg2_refused",
@@ -24,9 +24,11 @@ __all__ = [
     "without_frames",
 ]
 
-FORGIVING = 5.0
-"""Seconds after which PostgreSQL, which locks no accounts as it comes, may be asked again with a version it refused:
+_FORGIVING = 5.0
+"""Seconds after which a server that locks no accounts may be asked again with a version it refused:
 `connect(retry_refused_after=...)`."""
+LOCKS_NO_ACCOUNTS: dict[str, Any] = {"max_refusals": None, "retry_refused_after": _FORGIVING}
+"""The limits of `connect` for servers that lock no accounts as they come: PostgreSQL and Redis."""
 _ASKED = "secretcache_asked_for_password"
 _REFUSED_WORDS = ("authentication failed",)
 _OTHER_WORDS = (  # what PostgreSQL says after it has taken the password

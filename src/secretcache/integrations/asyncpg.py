@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from secretcache.integrations._account import Account, placed, taken
-from secretcache.integrations._auth_errors import FORGIVING, asyncpg_refused
+from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, asyncpg_refused
 from secretcache.integrations._find import cache_or_default
 
 try:
@@ -55,8 +55,9 @@ async def connect(
         cache: the cache, or the dotted path of one; the process's `default_cache()` unless told otherwise.
         hosts: the database's host by the region that the application runs in, for read replicas.
         app_region: the region that the application runs in, if the environment does not tell.
-        bridge: options of `SecretCache.connect`, such as `timeout` and `max_refusals`. `retry_refused_after` is 5 s
-            here, since PostgreSQL locks no accounts as it comes.
+        bridge: options of `SecretCache.connect`, such as `timeout`. Since PostgreSQL locks no accounts as it comes,
+            `max_refusals` is None and `retry_refused_after` 5 s here: behind a proxy or with a module that locks
+            accounts, pass `{"max_refusals": 4, "retry_refused_after": None}`.
         **options: asyncpg's own, without `dsn`, `user` and `password`.
 
     Raises:
@@ -132,7 +133,7 @@ def _account(
     app_region: str | None,
     bridge: Mapping[str, Any] | None,
 ) -> Account:
-    bridging = {"retry_refused_after": FORGIVING, **(bridge or {})}
+    bridging = {**LOCKS_NO_ACCOUNTS, **(bridge or {})}
     return Account(secret_id, asyncpg_refused, cache, hosts, app_region, bridging)
 
 

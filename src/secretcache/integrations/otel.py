@@ -195,6 +195,7 @@ class _Told:
             "failover": count("secretcache.failovers", "{failover}", "Another region answers now."),
             "rotation": count("secretcache.rotations", "{rotation}", "Accepted changes of AWSCURRENT."),
             "bridged": count("secretcache.logins.bridged", "{login}", "Logins with AWSPENDING or AWSPREVIOUS."),
+            "unusable": count("secretcache.versions.unusable", "{login}", "Logins with a version that cannot be used."),
             "divergence": count("secretcache.divergences", "{event}", "A region's versions do not fit the others'."),
             "stale": count("secretcache.stale.episodes", "{episode}", "Old values that began to stand in."),
             "breaker": count("secretcache.breaker.changes", "{change}", "Breakers that changed their state."),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from secretcache._errors import LoginNotTriedError
 from secretcache.integrations._account import Account, placed, taken
-from secretcache.integrations._auth_errors import FORGIVING, psycopg_refused
+from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, psycopg_refused
 
 try:
     import psycopg
@@ -56,8 +56,9 @@ def connect(  # noqa: PLR0913 - what an account is, each named
         cache: the cache, or the dotted path of one; the process's `default_cache()` unless told otherwise.
         hosts: the database's host by the region that the application runs in, for read replicas.
         app_region: the region that the application runs in, if the environment does not tell.
-        bridge: options of `SecretCache.connect`, such as `timeout` and `max_refusals`. `retry_refused_after` is 5 s
-            here, since PostgreSQL locks no accounts as it comes.
+        bridge: options of `SecretCache.connect`, such as `timeout`. Since PostgreSQL locks no accounts as it comes,
+            `max_refusals` is None and `retry_refused_after` 5 s here: behind a proxy or with a module that locks
+            accounts, pass `{"max_refusals": 4, "retry_refused_after": None}`.
         **options: psycopg's own, without `user` and `password`.
 
     Raises:
@@ -136,9 +137,7 @@ def account_of(
     bridge: Mapping[str, Any] | None,
 ) -> Account:
     """An account of PostgreSQL."""
-    return Account(
-        secret_id, psycopg_refused, cache, hosts, app_region, {"retry_refused_after": FORGIVING, **(bridge or {})}
-    )
+    return Account(secret_id, psycopg_refused, cache, hosts, app_region, {**LOCKS_NO_ACCOUNTS, **(bridge or {})})
 
 
 def following(base: type[_C], account: Account) -> type[_C]:

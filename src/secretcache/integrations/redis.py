@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from secretcache.integrations._account import Account, taken
-from secretcache.integrations._auth_errors import redis_refused
+from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, redis_refused
 from secretcache.integrations._find import cache_or_default
 
 try:
@@ -55,7 +55,8 @@ def client(
         cache: the cache, or the dotted path of one; the process's `default_cache()` unless told otherwise.
         hosts: the server's host by the region that the application runs in.
         app_region: the region that the application runs in, if the environment does not tell.
-        bridge: options of `SecretCache.connect`, such as `timeout` and `max_refusals`.
+        bridge: options of `SecretCache.connect`, such as `timeout`. Since Redis locks no accounts, `max_refusals` is
+            None and `retry_refused_after` 5 s here.
         **options: those of `redis.Redis`, without `username`, `password` and `credential_provider`.
 
     Returns:
@@ -270,7 +271,8 @@ def _account(
     app_region: str | None,
     bridge: Mapping[str, Any] | None,
 ) -> Account:
-    return Account(secret_id, redis_refused, cache, hosts, app_region, bridge, default_username="default")
+    bridging = {**LOCKS_NO_ACCOUNTS, **(bridge or {})}
+    return Account(secret_id, redis_refused, cache, hosts, app_region, bridging, default_username="default")
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

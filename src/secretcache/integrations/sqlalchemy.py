@@ -14,7 +14,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 try:
     from sqlalchemy import URL, event, util
@@ -24,8 +24,9 @@ except ImportError as missing:
     raise ImportError('this needs SQLAlchemy 2.0 or newer: pip install "secretcache[sqlalchemy]"') from missing
 
 from secretcache._errors import ConfigurationError, SecretFormatError
+from secretcache._logins import MAX_REFUSALS
 from secretcache.integrations._auth_errors import (
-    FORGIVING,
+    LOCKS_NO_ACCOUNTS,
     asyncpg_refused,
     mysql_refused,
     psycopg2_refused,
@@ -70,7 +71,11 @@ _REFUSED: dict[str, Callable[[Exception], bool]] = {
     "aiomysql": mysql_refused,
     "asyncmy": mysql_refused,
 }
-_NUMBERS: dict[str, Callable[[str], float]] = {"timeout": float, "max_refusals": int, "retry_refused_after": float}
+_NUMBERS: dict[str, Callable[[str], object]] = {
+    "timeout": float,
+    "max_refusals": lambda text: text if text == "auto" else None if text == "none" else int(text),
+    "retry_refused_after": float,
+}
 _IN_URL = ("cache", "app_region", *_NUMBERS)
 _HOST_PARAMETERS = ("host", "hostaddr", "service", "dsn", "unix_socket", "read_default_file")
 _await: Callable[[Any], Any] = getattr(util, "await_", None) or util.await_only  # the old name goes away with 2.2
@@ -86,7 +91,7 @@ class _Settings:
     hosts: Mapping[str, str] | None = None
     app_region: str | None = None
     timeout: float = 10.0
-    max_refusals: int = 4
+    max_refusals: int | Literal["auto"] | None = "auto"
     retry_refused_after: float | None = None
     is_auth_error: Callable[[Exception], bool] | None = None
 
@@ -107,7 +112,7 @@ def attach(  # noqa: PLR0913 - each is a setting of its own, named and with a de
     hosts: Mapping[str, str] | None = None,
     app_region: str | None = None,
     timeout: float = 10.0,
-    max_refusals: int = 4,
+    max_refusals: int | Literal["auto"] | None = "auto",
     retry_refused_after: float | None = None,
     is_auth_error: Callable[[Exception], bool] | None = None,
 ) -> None:
@@ -125,7 +130,8 @@ def attach(  # noqa: PLR0913 - each is a setting of its own, named and with a de
         hosts: the host by the region in which the application runs, for a secret that has none for it.
         app_region: that region; AWS_REGION, AWS_DEFAULT_REGION or the cache's first region unless given.
         timeout: seconds for one login, bridging included.
-        max_refusals: as in `SecretCache.connect`.
+        max_refusals: as in `SecretCache.connect`. `"auto"`: None for PostgreSQL, which locks no accounts as it comes,
+            and 4 for others. In a URL, `none` is None.
         retry_refused_after: the same; None: 5 s for PostgreSQL, which locks no accounts, and never for others.
         is_auth_error: whether a driver's error is a refused password; known for psycopg, psycopg2, asyncpg, PyMySQL,
             mysqlclient, asyncmy and aiomysql.
@@ -209,15 +215,19 @@ def _listen(engine: Engine, settings: _Settings) -> None:
             f"from other errors, or use one of {', '.join(_REFUSED)}"
         )
     own = {**check_overrides(_of_url(engine.url)), **(settings.overrides or {})}
-    logins = _Logins(settings, engine.url, own, refused, _patience(settings, engine.dialect))
+    logins = _Logins(settings, engine.url, own, refused, _limits(settings, engine.dialect))
     event.listen(engine, "do_connect", logins.connect)
     event.listen(engine, "checkout", _replace_if_due)
 
 
-def _patience(settings: _Settings, dialect: Dialect) -> float | None:
-    if settings.retry_refused_after is None and dialect.name == "postgresql":
-        return FORGIVING
-    return settings.retry_refused_after
+def _limits(settings: _Settings, dialect: Dialect) -> dict[str, Any]:
+    """How many refusals a login risks: what the settings say, else what suits the server as it comes."""
+    limits: dict[str, Any] = dict(LOCKS_NO_ACCOUNTS) if dialect.name == "postgresql" else {"max_refusals": MAX_REFUSALS}
+    if settings.max_refusals != "auto":
+        limits["max_refusals"] = settings.max_refusals
+    if settings.retry_refused_after is not None:
+        limits["retry_refused_after"] = settings.retry_refused_after
+    return limits
 
 
 class _Made(NamedTuple):
@@ -237,7 +247,7 @@ class _Logins:
     own: Mapping[str, object]
     """What wins over the secret: the settings, then the URL."""
     refused: Callable[[Exception], bool]
-    retry_refused_after: float | None
+    limits: Mapping[str, Any]
     _hooked: weakref.WeakSet[SecretCache] = field(default_factory=weakref.WeakSet)
 
     def connect(
@@ -268,8 +278,7 @@ class _Logins:
             "is_auth_error": self.refused,
             "target": target,
             "timeout": self.settings.timeout,
-            "max_refusals": self.settings.max_refusals,
-            "retry_refused_after": self.retry_refused_after,
+            **self.limits,
         }
         if not dialect.is_async:
             return cache.connect(self.settings.secret_id, login, **limits)

@@ -42,7 +42,7 @@ class FakeSession:
         if service_name != "secretsmanager":
             raise NotImplementedError(f"service_name: secretcache.testing has secretsmanager only, not {service_name}")
         given = options.get("config") or Config()
-        with making:  # a fork waits for it
+        with making.one():  # a fork waits for it
             session = Session()
             session.set_config_variable("region", region_name or self.region_name)
             client: Any = session.create_client(

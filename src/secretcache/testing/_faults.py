@@ -76,7 +76,7 @@ class Fault:
         name = _RAISED.get(self.how)
         if name is None:
             return None
-        with making:  # a fork waits for the import
+        with making.one():  # a fork waits for the import
             from botocore import exceptions  # noqa: PLC0415 - not before a region fails
 
         return getattr(exceptions, name)(endpoint_url=url, error="told so by secretcache.testing")  # type: ignore[no-any-return]
@@ -98,7 +98,7 @@ def refused(no: Refusal, operation: str) -> Exception:
 
 def client_error(operation: str, code: str, message: str, status: int) -> Exception:
     """A `ClientError`."""
-    with making:
+    with making.one():
         from botocore.exceptions import ClientError  # noqa: PLC0415
 
     told: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": answered(status)}

@@ -67,8 +67,9 @@ class _Lock:
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.acquire = self._lock.acquire
+        self._is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined] # noqa: SLF001
 
     def release(self) -> None:
         self._lock.release()

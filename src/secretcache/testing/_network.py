@@ -141,6 +141,10 @@ class FakeTransport:
             return classify(error, operation=operation, endpoint=f"https://{self.host(call.region)}/")
         return reply or {}
 
+    def pending(self, region: str) -> str:  # noqa: ARG002
+        """There is nothing to wait for."""
+        return ""
+
     def reload(self) -> None:
         """There are no credentials."""
 

@@ -105,13 +105,19 @@ class _Examiner:
         self.sight = replace(self.sight, **seen)
 
     def _new_session(self, region: str) -> Any:
+        from secretcache._transport._credentials import note_providers  # noqa: PLC0415 - imports botocore
         from secretcache._transport._sessions import default_session  # noqa: PLC0415 - imports botocore
 
         self._session = (self.settings.session_factory or default_session)(region)
+        if self.settings.session_factory is None:
+            note_providers(self._session, str, self._loaded)
         # Clients take a copy of the session's hooks when they are made: those that fetch credentials too.
         events = getattr(self._session, "events", None) or self._session.get_component("event_emitter")
         events.register("before-send", self._leaves)
         return self._session
+
+    def _loaded(self, seconds: float) -> None:
+        self._note(credentials_seconds=max(seconds, self.sight.credentials_seconds))
 
     def _leaves(self, request: Any, **_: Any) -> None:
         self._hosts.append(place_of(str(request.url)) or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from secretcache._cli.doctor.findings import FAILURE, NOTE, WARNING, Finding
 from secretcache._cli.doctor.sight import Examination, RegionSight, place_of, region_in
@@ -16,6 +17,8 @@ __all__ = ["RULES", "is_skewed", "sharers"]
 
 _SKEW_WARNING, _SKEW_FAILURE = 30.0, 300.0
 """AWS refuses what was signed more than five minutes ago, or ahead."""
+_SLOW_SECONDS = 1.0
+"""From here on loading credentials is worth a word: it is half of what a request may take."""
 _SLOW = 0.5
 """The hedging delay: behind it cold reads go to the next region too."""
 _CLOCK_CODES = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
@@ -110,7 +113,7 @@ def _unreachable(seen: Examination) -> Iterator[Finding]:
                 sight,
                 "proxy",
                 f"the proxy {sight.proxy} stands in the way of {place_of(sight.endpoint)}: {trouble}",
-                _no_proxy(sight),
+                _proxy_credentials(sight) if "407" in str(trouble) else _no_proxy(sight),
             )
         elif _lacks_private_dns(seen, sight):
             yield _private_dns(seen, sight, FAILURE, f"and cannot be reached: {trouble}")
@@ -124,6 +127,12 @@ def _unreachable(seen: Examination) -> Iterator[Finding]:
 
 def _finding(sight: RegionSight, code: str, what: str, mend: str, severity: str = FAILURE) -> Finding:
     return Finding(severity=severity, code=code, region=sight.region, what=what, mend=mend)
+
+
+def _proxy_credentials(sight: RegionSight) -> str:
+    parts = urlsplit(sight.proxy or "")
+    scheme = urlsplit(sight.endpoint or "").scheme.upper()
+    return f"export {scheme}_PROXY={parts.scheme}://USER:PASSWORD@{place_of(sight.proxy)}"
 
 
 def _no_proxy(sight: RegionSight) -> str:
@@ -165,6 +174,17 @@ def _private_through_proxy(seen: Examination) -> Iterator[Finding]:
         if sight.proxy and sight.asked and sight.address_kind == "private":
             what = f"requests to a private address ({sight.addresses[0]}) go through the proxy {sight.proxy}"
             yield _finding(sight, "proxy", what, _no_proxy(sight), WARNING)
+
+
+def _slow_credentials(seen: Examination) -> Iterator[Finding]:
+    for region, sight in seen.sights.items():
+        if sight.credentials_seconds >= _SLOW_SECONDS:
+            what = (
+                f"credentials took {sight.credentials_seconds:.1f} s to load ({sight.credentials}): a process's first "
+                "read waits for that, and one that lives for less reads nothing"
+            )
+            line = f"time aws sts get-caller-identity --region {region}"
+            yield _finding(sight, "slow-credentials", what, line, WARNING)
 
 
 def _one_proxy(seen: Examination) -> Iterator[Finding]:
@@ -298,6 +318,7 @@ RULES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
     _reached_in_public,
     _private_through_proxy,
     _one_proxy,
+    _slow_credentials,
     _one_address,
     _two_accounts,
     _one_region,

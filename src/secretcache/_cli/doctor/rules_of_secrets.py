@@ -128,13 +128,41 @@ def _malformed(seen: Examination) -> Iterator[Finding]:
             yield _finding("malformed", region, name, what, line)
 
 
+def _foreign(seen: Examination) -> Iterator[Finding]:
+    """Secrets of one name that were made separately: a replica has its primary's suffix."""
+    for name in seen.secrets:
+        keeps = _keeper_of_name(seen, name)
+        for region in seen.readers(name):
+            if keeps is not None and _are_two(seen, name, region, keeps):
+                here, there = (seen.sights[one].of(name).arn for one in (region, keeps))
+                what = (
+                    f"{here} is another secret than {there}, under the same name: it cannot stand in for it, "
+                    f"and reads that begin with it get another value (the command overwrites it with {keeps}'s)"
+                )
+                yield _finding(
+                    "another-secret", region, name, what, _replicate(seen, name, keeps, region, overwrite=True)
+                )
+
+
+def _keeper_of_name(seen: Examination, name: str) -> str | None:
+    """The region whose secret is meant by a name: the named primary, else the first that shows it."""
+    readers = seen.readers(name)
+    return seen.settings.primary_region if seen.settings.primary_region in readers else next(iter(readers), None)
+
+
+def _are_two(seen: Examination, name: str, region: str, other: str) -> bool:
+    suffixes = {(seen.sights[one].of(name).arn or "").rpartition(":")[2] for one in (region, other)} - {""}
+    return len(suffixes) > 1
+
+
 def _out_of_step(seen: Examination) -> Iterator[Finding]:
     """Replicas that are not what their primary is: failed or behind."""
     for name in seen.secrets:
         source = seen.primary_of(name)
         alone = _standing_alone(seen, name)
         for region in seen.readers(name):
-            if region not in {source, *alone}:
+            there = source if source is not None and source in seen.sights else seen.readers(name)[0]
+            if region not in {source, *alone} and not _are_two(seen, name, region, there):
                 yield from _replica(seen, name, source, region)
 
 
@@ -163,7 +191,7 @@ def _promoted(seen: Examination) -> Iterator[Finding]:
             continue
         keeps = _keeper(seen, name, alone)
         for region in alone:
-            if region != keeps:
+            if region != keeps and not _are_two(seen, name, region, keeps):
                 agrees = seen.sights[region].of(name).version_id == seen.sights[keeps].of(name).version_id
                 yield _alone(name, region, keeps, agrees, _replicate(seen, name, keeps, region, overwrite=True))
 
@@ -248,6 +276,7 @@ RULES: tuple[Callable[[Examination], Iterator[Finding]], ...] = (
     _refused,
     _missing,
     _deleted,
+    _foreign,
     _promoted,
     _out_of_step,
     _throttled,

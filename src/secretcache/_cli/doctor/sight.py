@@ -76,6 +76,8 @@ class RegionSight:
     no_proxy: str | None = None
     credentials: str | None = None
     """The kind: env, shared-credentials-file, assume-role, iam-role, container-role, sso, …"""
+    credentials_seconds: float = 0.0
+    """How long the slowest provider took that was asked for them."""
     account: str | None = None
     principal: str | None = None
     identity_hosts: tuple[str, ...] = ()

@@ -39,6 +39,10 @@ class Hooked:
         """As the transport."""
         return self.transport.prepare(region)
 
+    def pending(self, region: str) -> str:
+        """As the transport."""
+        return self.transport.pending(region)
+
     def send(self, call: Request) -> Reply:
         """As the transport, with what the hook made of the answer in the value's place."""
         reply = self.transport.send(call)

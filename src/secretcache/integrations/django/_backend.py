@@ -23,7 +23,7 @@ __all__ = ["SecretCreation", "SecretLogin", "with_credentials"]
 class SecretLogin(_Wrapper):
     """To be put before a stock `DatabaseWrapper`."""
 
-    bridge: ClassVar[Mapping[str, float]] = {}
+    bridge: ClassVar[Mapping[str, Any]] = {}
     _stamp: Stamp | None = None
 
     def check_settings(self) -> None:

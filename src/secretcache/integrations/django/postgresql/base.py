@@ -9,7 +9,7 @@ from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base, creation
 from django.db.backends.postgresql.psycopg_any import is_psycopg3
 
-from secretcache.integrations._auth_errors import FORGIVING, psycopg2_refused, psycopg2_told, psycopg_refused
+from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, psycopg2_refused, psycopg2_told, psycopg_refused
 from secretcache.integrations.django._backend import SecretCreation, SecretLogin
 from secretcache.integrations.django.postgresql.client import DatabaseClient
 
@@ -26,7 +26,7 @@ class DatabaseCreation(SecretCreation, creation.DatabaseCreation):
 class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
     """PostgreSQL, with a login from the secret that the alias's `SECRET` names."""
 
-    bridge: ClassVar[Mapping[str, float]] = {"retry_refused_after": FORGIVING}
+    bridge: ClassVar[Mapping[str, Any]] = LOCKS_NO_ACCOUNTS
     client_class = DatabaseClient
     creation_class = DatabaseCreation
 
