@@ -142,8 +142,8 @@ def test_what_is_wrong_with_a_secret_is_told_by_key_and_never_by_value(fields: d
     ("options", "message"),
     [
         ({"overrides": {"user": "a"}}, "'user' is no key of a database secret; those are engine, host"),
-        ({"overrides": {"port": "x"}}, "overrides: 'port' must be a number"),
-        ({"overrides": {"host": 1}}, "overrides: 'host' must be a text, got int"),
+        ({"overrides": {"port": "x"}}, "the settings: 'port' must be a number"),
+        ({"overrides": {"host": 1}}, "the settings: 'host' must be a text, got int"),
         ({"overrides": "host=a"}, "overrides must be a mapping, got str"),
         ({"hosts": {OSAKA: 1}}, "hosts must map regions to host names"),
         ({"hosts": "a"}, "hosts must be a mapping, got str"),
