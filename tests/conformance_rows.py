@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import redis
+from celery import Celery
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -20,7 +21,7 @@ from sqlalchemy.pool import NullPool
 from django_ground import databases
 from secretcache import SecretCache, set_default_cache
 from secretcache._transport import Call, Failure, Fault, Reply
-from secretcache.integrations import asyncpg, psycopg, psycopg_pool, pymysql
+from secretcache.integrations import asyncpg, celery, psycopg, psycopg_pool, pymysql
 from secretcache.integrations import redis as redis_module
 from secretcache.integrations.django.settings import redis_options
 from servers import need
@@ -250,6 +251,26 @@ def with_djangos_redis(secret_id: str, told: dict[str, Any]) -> Seen:
         pool.disconnect()
 
 
+def with_celerys_broker(secret_id: str, told: dict[str, Any]) -> Seen:
+    app = celery_app(told)
+    celery.follow(app, broker=secret_id, bridge=BRIDGE)
+    with app.connection_for_write() as connection:
+        return Seen(connection.default_channel.client.execute_command("ACL", "WHOAMI").decode())
+
+
+def with_celerys_results(secret_id: str, told: dict[str, Any]) -> Seen:
+    app = celery_app(told)
+    celery.follow(app, backend=secret_id, bridge=BRIDGE)
+    return whoami(app.backend.client)
+
+
+def celery_app(told: dict[str, Any]) -> Celery:
+    url = url_of("redis", {**told, "dbname": "0"})
+    app = Celery("tasks", broker=url, backend=url, set_as_current=False)
+    app.conf.broker_connection_retry = False
+    return app
+
+
 PLACE = {"host": "host", "port": "port"}
 POOL = {"OPTIONS": {"pool": {"min_size": 1, "max_size": 1, "timeout": 5.0}}}
 MYSQLDB = "MySQLdb"
@@ -274,4 +295,6 @@ ROWS = [
     Row("redis", REDIS, with_redis, PLACE),
     Row("redis async", REDIS, with_redis_async, PLACE),
     Row("django redis", REDIS, with_djangos_redis, PLACE),
+    Row("celery broker", REDIS, with_celerys_broker, PLACE),
+    Row("celery results", REDIS, with_celerys_results, PLACE),
 ]
