@@ -27,9 +27,9 @@ from secretcache.integrations.django.settings import redis_options
 from servers import need
 from support import REGIONS, TOKYO, ScriptedRegions, answer
 
-__all__ = ["MARIADB", "POSTGRES", "REDIS", "ROWS", "Ground", "Row", "Seen"]
+__all__ = ["MARIADB", "POSTGRES", "RABBITMQ", "REDIS", "ROWS", "Ground", "Row", "Seen"]
 
-POSTGRES, MARIADB, REDIS = "postgres", "mariadb", "redis"
+POSTGRES, MARIADB, REDIS, RABBITMQ = "postgres", "mariadb", "redis", "rabbitmq"
 WHO = "SELECT current_user, current_database()"
 WHO_MYSQL = "SELECT substring_index(current_user(), '@', 1), database()"
 BRIDGE = {"timeout": 30.0}
@@ -264,8 +264,18 @@ def with_celerys_results(secret_id: str, told: dict[str, Any]) -> Seen:
     return whoami(app.backend.client)
 
 
-def celery_app(told: dict[str, Any]) -> Celery:
-    url = url_of("redis", {**told, "dbname": "0"})
+def with_celerys_rabbitmq(secret_id: str, told: dict[str, Any]) -> Seen:
+    app = celery_app(told, "amqp")
+    celery.follow(app, broker=secret_id, bridge=BRIDGE)
+    with app.connection_for_write() as connection:
+        connection.connect()
+        assert (connection.userid, connection.password) == (None, None), "kept for the login alone"
+        (sasl, *_) = connection.connection.authentication
+        return Seen(sasl.username)
+
+
+def celery_app(told: dict[str, Any], scheme: str = "redis") -> Celery:
+    url = url_of(scheme, {**told, "dbname": "0"} if scheme == "redis" else told)
     app = Celery("tasks", broker=url, backend=url, set_as_current=False)
     app.conf.broker_connection_retry = False
     return app
@@ -297,4 +307,5 @@ ROWS = [
     Row("django redis", REDIS, with_djangos_redis, PLACE),
     Row("celery broker", REDIS, with_celerys_broker, PLACE),
     Row("celery results", REDIS, with_celerys_results, PLACE),
+    Row("celery rabbitmq", RABBITMQ, with_celerys_rabbitmq, PLACE),
 ]
