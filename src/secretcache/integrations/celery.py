@@ -10,6 +10,7 @@ and to Redis as the result backend. What is logged in goes on working: a worker 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from secretcache.integrations._auth_errors import FORGIVING, amqp_refused
 from secretcache.integrations._words import Words
 
 try:
-    import kombu  # noqa: TC002 - not for its types alone: it must be there
+    import kombu  # noqa: F401 - says what is missing, if it is
 except ImportError as error:
     raise ImportError('secretcache.integrations.celery needs Celery: pip install "secretcache[celery]"') from error
 
@@ -113,10 +114,10 @@ def _scheme(setting: str, url: Any, schemes: tuple[str, ...]) -> str:
 
 def _redis_transport(secret_id: str, options: dict[str, Any]) -> type[Any]:
     import redis  # noqa: PLC0415 - there only where it is used
-    from kombu.transport import redis as stock  # noqa: PLC0415
 
     from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
 
+    stock: Any = import_module("kombu.transport.redis")
     plain = connection_class(secret_id, redis.Connection, **options)
     over_tls = connection_class(secret_id, redis.SSLConnection, **options)
 
@@ -130,11 +131,8 @@ def _redis_transport(secret_id: str, options: dict[str, Any]) -> type[Any]:
             # kombu takes this machine where the URL names no host.
             return _without_guesses(parameters, host=told.hostname, port=told.port)
 
-    class Transport(stock.Transport):  # type: ignore[misc]
-        pass
-
-    Transport.Channel = Channel
-    return Transport
+    made: type[Any] = type("Transport", (stock.Transport,), {"Channel": Channel})
+    return made
 
 
 def _without_guesses(parameters: dict[str, Any], **told: Any) -> dict[str, Any]:
@@ -146,7 +144,7 @@ def _without_guesses(parameters: dict[str, Any], **told: Any) -> dict[str, Any]:
 
 
 def _amqp_transport(account: Account) -> type[Any]:
-    from kombu.transport import pyamqp as stock  # noqa: PLC0415 - there only where it is used
+    stock: Any = import_module("kombu.transport.pyamqp")
 
     class Transport(stock.Transport):  # type: ignore[misc]
         def establish_connection(self) -> Any:
@@ -167,7 +165,7 @@ def _amqp_transport(account: Account) -> type[Any]:
 
 
 @contextmanager
-def _told(client: kombu.Connection, credentials: Credentials) -> Iterator[None]:
+def _told(client: Any, credentials: Credentials) -> Iterator[None]:
     """The connection of kombu, which is shared and shown, knows the credentials for the time of a login."""
     names = ("hostname", "port", "userid", "password")
     before = {name: getattr(client, name) for name in names}
@@ -182,11 +180,14 @@ def _told(client: kombu.Connection, credentials: Credentials) -> Iterator[None]:
 
 def _backend(secret_id: str, at: str, options: dict[str, Any]) -> type[Any]:
     import redis  # noqa: PLC0415 - there only where it is used
-    from celery.backends.redis import RedisBackend  # noqa: PLC0415
 
     from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
 
-    class Backend(RedisBackend):  # type: ignore[misc]
+    stock: Any = import_module("celery.backends.redis")
+
+    class Backend(stock.RedisBackend):  # type: ignore[misc]
+        connparams: dict[str, Any]
+
         def __init__(self, *args: Any, url: str | None = None, **given: Any) -> None:
             super().__init__(*args, url=url or at, **given)
             found = urlsplit(self.url)
