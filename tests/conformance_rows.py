@@ -254,7 +254,7 @@ def with_djangos_redis(secret_id: str, told: dict[str, Any]) -> Seen:
 def with_celerys_broker(secret_id: str, told: dict[str, Any]) -> Seen:
     app = celery_app(told)
     celery.follow(app, broker=secret_id, bridge=BRIDGE)
-    with app.connection_for_write() as connection:
+    with app.connection_for_write().clone() as connection:  # as a pool makes its connections
         return Seen(connection.default_channel.client.execute_command("ACL", "WHOAMI").decode())
 
 
@@ -267,7 +267,7 @@ def with_celerys_results(secret_id: str, told: dict[str, Any]) -> Seen:
 def with_celerys_rabbitmq(secret_id: str, told: dict[str, Any]) -> Seen:
     app = celery_app(told, "amqp")
     celery.follow(app, broker=secret_id, bridge=BRIDGE)
-    with app.connection_for_write() as connection:
+    with app.connection_for_write().clone() as connection:  # as a pool makes its connections
         connection.connect()
         assert (connection.userid, connection.password) == (None, None), "kept for the login alone"
         (sasl, *_) = connection.connection.authentication

@@ -67,52 +67,66 @@ def follow(  # noqa: PLR0913 - what an account is, each named
     if broker is None and backend is None:
         raise ConfigurationError('follow needs a secret: follow(app, broker="prod/redis")')
     if broker is not None:
-        scheme = _scheme("broker_url", app.conf.broker_url, (*_REDIS, *_AMQP))
-        app.conf.broker_transport = transport(broker, scheme, **options)
+        app.conf.broker_transport = transport(broker, app.conf.broker_url, **options)
     if backend is not None:
-        _scheme("result_backend", app.conf.result_backend, _REDIS)
+        _checked("result_backend", [app.conf.result_backend], _REDIS)
         app.backend_cls = _backend(backend, app.conf.result_backend, options)
 
 
 def transport(  # noqa: PLR0913 - as follow
     secret_id: str,
-    scheme: str,
+    url: str | list[str],
     *,
     cache: SecretCache | str | None = None,
     hosts: Mapping[str, str] | None = None,
     app_region: str | None = None,
     bridge: Mapping[str, Any] | None = None,
 ) -> type[Any]:
-    """A transport for kombu that logs in with a secret: `kombu.Connection("redis://", transport=...)`.
+    """A transport for `kombu.Connection(url, transport=transport("prod/redis", url))`, which logs in with a secret.
 
     Args:
         secret_id: as for `follow`; so are the others.
-        scheme: the URL's: `"redis"`, `"rediss"`, `"amqp"` or `"amqps"`.
+        url: that of the connection, or several.
         cache: as for `follow`.
         hosts: as for `follow`.
         app_region: as for `follow`.
         bridge: as for `follow`.
     """
     options: dict[str, Any] = {"cache": cache, "hosts": hosts, "app_region": app_region, "bridge": bridge}
+    # What is named is known of the URL alone: a kombu connection that was cloned says "localhost" and a port for none.
+    scheme, named = _checked("broker_url", url.split(";") if isinstance(url, str) else url, (*_REDIS, *_AMQP))
     if scheme in _REDIS:
-        return _redis_transport(secret_id, options)
+        return _redis_transport(secret_id, options, named=named)
     bridging = {"retry_refused_after": FORGIVING, **(bridge or {})}  # RabbitMQ locks no accounts
-    return _amqp_transport(Account(secret_id, amqp_refused, cache, hosts, app_region, bridging, words=_WORDS))
+    return _amqp_transport(
+        Account(secret_id, amqp_refused, cache, hosts, app_region, bridging, words=_WORDS), named=named
+    )
 
 
-def _scheme(setting: str, url: Any, schemes: tuple[str, ...]) -> str:
-    found = urlsplit(url) if isinstance(url, str) else urlsplit("")
-    if found.scheme not in schemes:
+def _checked(setting: str, urls: Any, schemes: tuple[str, ...]) -> tuple[str, set[str]]:
+    """The scheme of the URLs, and which of host and port they name."""
+    found = [urlsplit(url if isinstance(url, str) else "") for url in urls]
+    if not found or any(one.scheme not in schemes for one in found) or len({one.scheme for one in found}) > 1:
         kinds = ", ".join(f"{scheme}://" for scheme in schemes)
-        raise ConfigurationError(
-            f"{setting} must be a URL of one of {kinds}, got {found.scheme or type(url).__name__!r}"
-        )
-    if found.username or found.password:
+        raise ConfigurationError(f"{setting} must be a URL of one of {kinds}, got {[one.scheme for one in found]}")
+    if any(one.username or one.password for one in found):
         raise ConfigurationError(f"{setting} has a user or a password: take them out, they come from the secret")
-    return found.scheme
+    named = [bool(one.hostname) for one in found]
+    if any(named) and not all(named):
+        raise ConfigurationError(
+            f"{setting} names a host in one URL and none in another: a missing one is this machine"
+        )
+    ports = {"port"} if all(one.port for one in found) else set()
+    return found[0].scheme, ports | ({"host"} if all(named) else set())
 
 
-def _redis_transport(secret_id: str, options: dict[str, Any]) -> type[Any]:
+def _named(client: Any, named: set[str]) -> dict[str, Any]:
+    """What the URL says of the place; None: nothing."""
+    told = {"host": client.hostname, "port": client.port}
+    return {name: value if name in named else None for name, value in told.items()}
+
+
+def _redis_transport(secret_id: str, options: dict[str, Any], *, named: set[str]) -> type[Any]:
     import redis  # noqa: PLC0415 - there only where it is used
 
     from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
@@ -129,7 +143,7 @@ def _redis_transport(secret_id: str, options: dict[str, Any]) -> type[Any]:
             parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
             told = self.connection.client
             # kombu takes this machine where the URL names no host.
-            return _without_guesses(parameters, host=told.hostname, port=told.port)
+            return _without_guesses(parameters, **_named(told, named))
 
     made: type[Any] = type("Transport", (stock.Transport,), {"Channel": Channel})
     return made
@@ -143,7 +157,7 @@ def _without_guesses(parameters: dict[str, Any], **told: Any) -> dict[str, Any]:
     return kept
 
 
-def _amqp_transport(account: Account) -> type[Any]:
+def _amqp_transport(account: Account, *, named: set[str]) -> type[Any]:
     stock: Any = import_module("kombu.transport.pyamqp")
 
     class Transport(stock.Transport):  # type: ignore[misc]
@@ -151,7 +165,7 @@ def _amqp_transport(account: Account) -> type[Any]:
             """Logs in, bridging a rotation."""
             establish, client = super().establish_connection, self.client
             # Stock's own guess is this machine, as the guest whom RabbitMQ lets in there.
-            told = {"host": client.hostname, "port": client.port}
+            told = _named(client, named)
 
             def log_in(credentials: Credentials) -> Any:
                 with _told(client, credentials):
