@@ -103,6 +103,10 @@ class RabbitMQ(PrivateServer):
     def set_password(self, name: str, password: str) -> None:
         self._control("change_password", name, password)
 
+    def refused_logins(self, user: str) -> int:
+        """How many logins of a user it has refused since it started."""
+        return sum("login refused" in line and f"'{user}'" in line for line in self.log_lines())
+
     def _control(self, *words: str) -> None:
         who: Any = as_user(unprivileged())
         command = [f"{self._programs}/rabbitmqctl", "--node", self._environment["RABBITMQ_NODENAME"], *words]
