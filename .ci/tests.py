@@ -17,6 +17,7 @@ WAITING = (
     "client_",
     "compat",
     "configuration",
+    "conformance",
     "connect_databases",
     "demo",
     "django",

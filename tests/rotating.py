@@ -76,7 +76,13 @@ class FakeCache:
         return self._secret(self.held)
 
     def _fresh(
-        self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float = 0.0
+        self,
+        secret_id: str,
+        *,
+        stage: str = CURRENT,
+        newer_than: str | None = None,
+        useless: frozenset[str] = frozenset(),
+        timeout: float = 0.0,
     ) -> Secret:
         self.reads.append((stage, newer_than))
         self.seconds.append(timeout)
@@ -85,7 +91,7 @@ class FakeCache:
         shown = [region[stage] for region in regions if stage in region]
         if not shown:
             raise (SecretNotFoundError if self.primary_up else SecretUnavailableError)(f"no {stage}")
-        version = next((one for one in shown if one != newer_than), shown[0])
+        version = next((one for one in shown if one not in {newer_than, *useless}), shown[0])
         if stage == CURRENT and version != self.held:
             self.held, self.moved = version, self.moved + 1
         return self._secret(version)

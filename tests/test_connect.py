@@ -492,6 +492,22 @@ def test_the_pending_version_is_read_afresh_whatever_was_read_before() -> None:
         assert log_in(Database("v3").log_in).startswith("app in")
 
 
+def test_a_pending_version_of_the_past_that_a_replica_shows_hides_the_primarys_from_no_login() -> None:
+    """The primary is not known, the replica lags, and the target has refused what it shows."""
+    regions = {OSAKA: {CURRENT: "v1"}, TOKYO: {CURRENT: "v1"}}
+    database = Database("v1")
+    with SecretCache([OSAKA, TOKYO], refresh="on_access", _transport=stages(regions)) as cache:
+        log_in = partial(cache.connect, "prod/db", database.log_in, is_auth_error=is_wrong_password, target="past")
+        regions[OSAKA][PENDING] = regions[TOKYO][PENDING] = database.version = "v2"
+        assert log_in().endswith("v2".ljust(36, "-"))
+        regions[TOKYO][PENDING] = database.version = "v3"
+        assert log_in().endswith("v3".ljust(36, "-"))
+        regions[TOKYO][PENDING] = database.version = "v4"
+        for _ in range(5):
+            assert log_in().endswith("v4".ljust(36, "-"))
+    assert [seen[:2] for seen in database.seen] == ["v1", "v2", "v2", "v3", "v3", *["v4"] * 5]
+
+
 def test_where_the_newest_version_was_lost_with_its_region_what_the_other_one_shows_logs_in() -> None:
     """Tokyo is lost before its last rotation was replicated, and the database was restored in Osaka."""
     regions = {OSAKA: {CURRENT: "v1"}, TOKYO: {CURRENT: "v2", PREVIOUS: "v1"}}

@@ -26,6 +26,7 @@ from secretcache import ConfigurationError, SecretCache, SecretFormatError, defa
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
 from secretcache.integrations._auth_errors import (
+    SAID,
     asyncpg_refused,
     mysql_refused,
     psycopg2_refused,
@@ -142,8 +143,8 @@ def test_what_is_wrong_with_a_secret_is_told_by_key_and_never_by_value(fields: d
     ("options", "message"),
     [
         ({"overrides": {"user": "a"}}, "'user' is no key of a database secret; those are engine, host"),
-        ({"overrides": {"port": "x"}}, "overrides: 'port' must be a number"),
-        ({"overrides": {"host": 1}}, "overrides: 'host' must be a text, got int"),
+        ({"overrides": {"port": "x"}}, "the settings: 'port' must be a number"),
+        ({"overrides": {"host": 1}}, "the settings: 'host' must be a text, got int"),
         ({"overrides": "host=a"}, "overrides must be a mapping, got str"),
         ({"hosts": {OSAKA: 1}}, "hosts must map regions to host names"),
         ({"hosts": "a"}, "hosts must be a mapping, got str"),
@@ -371,3 +372,57 @@ def test_which_failures_of_redis_are_a_refused_password(redis_server: Redis) -> 
 def test_other_errors_are_no_refusals(refused: Callable[[BaseException], bool]) -> None:
     for error in (ValueError("password authentication failed"), OSError(1045), TimeoutError(), Exception()):
         assert not refused(error)
+
+
+class SaidError(Exception):
+    """As libpq tells it through psycopg, and as asyncpg does: with a code."""
+
+    def __init__(self, text: str, sqlstate: str | None = None) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+class OperationalError(SaidError):
+    pgconn = types.SimpleNamespace(used_password=True)
+
+
+OperationalError.__module__ = "psycopg"
+
+TEXTS = [
+    ("08P01", "SASL authentication failed", True),  # PgBouncer
+    ("08P01", "password authentication failed", True),
+    ("08P01", "no such user", True),
+    ("08P01", "no such database: nowhere", False),
+    ("08P01", "no more connections allowed (max_client_conn)", False),
+    ("08P01", "server login has been failing, try again later (server_login_retry)", False),
+    ("28P01", 'password authentication failed for user "too many connections"', True),  # a name proves nothing
+    ("28P01", "host based authentication rejected", False),  # Odyssey
+    ("28P01", "incorrect user", True),
+    ("28000", 'role "app" is not permitted to log in', True),
+    ("28000", 'role "app" does not exist', True),
+    ("28000", 'no pg_hba.conf entry for host "10.0.0.1", user "app", database "app", no encryption', False),
+    ("XX000", "(ENOTFOUND) tenant or user not found", True),  # Supavisor
+    ("28000", "The password that was provided for the role app is wrong.", True),  # RDS Proxy
+    ("08000", "The password that was provided for the role app is wrong.", True),
+    ("08000", "This RDS proxy has no credentials for the role app. Check the credentials and try again.", True),
+    ("08000", "Timed-out waiting to acquire database connection.", False),
+    ("3D000", 'database "nowhere" does not exist', False),
+    ("53300", 'too many connections for role "app"', False),
+    ("57P03", "the database system is starting up", False),
+]
+
+
+@pytest.mark.parametrize(("sqlstate", "text", "refused"), TEXTS)
+def test_drivers_agree_on_what_servers_poolers_and_proxies_say(sqlstate: str, text: str, *, refused: bool) -> None:
+    libpq = f'connection failed: connection to server at "10.0.0.1", port 5432 failed: FATAL:  {text}'
+    assert asyncpg_refused(SaidError(text, sqlstate)) is refused
+    assert psycopg_refused(OperationalError(libpq)) is refused
+
+
+def test_every_line_of_the_table_decides_one_of_these() -> None:
+    assert [one.text.pattern for one in SAID if not any(one.text.search(text) for _, text, _ in TEXTS)] == [
+        "connections to the proxy exceeded|connection to proxy exceeded",
+        "permission denied for database",  # PostgreSQL's own are run against it above
+        "is not currently accepting connections",
+        "requires TLS connections",
+    ]

@@ -25,8 +25,10 @@ from secretcache import SecretUnavailableError, set_default_cache
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._demo.postgres import EmbeddedPostgres
 from secretcache._demo.private import HOST
+from secretcache.integrations import _account
+from secretcache.integrations._auth_errors import mysql_refused
 from secretcache.integrations._credentials import Credentials
-from secretcache.integrations.django._backend import completed
+from secretcache.integrations.django._source import Source
 from servers import MariaDB, need, need_program
 from support import OSAKA, REGIONS, failure
 
@@ -221,9 +223,13 @@ def test_a_rotation_is_noticed_while_connections_live_and_nobody_logs_in(
 
 
 def test_a_socket_in_the_settings_is_not_overridden_by_the_secrets_host() -> None:
-    known = Credentials(engine=None, host="db", port=None, dbname=None, username="app", password="pw")
-    assert completed({"unix_socket": "/run/db"}, known) == {"unix_socket": "/run/db", "user": "app", "password": "pw"}
-    assert completed({"user": "me"}, known) == {"user": "me", "host": "db", "password": "pw"}
+    known = Credentials(engine=None, host="db", port=1, dbname="app", username="app", password="pw")
+    source = Source(
+        _account.Account("prod/db", mysql_refused), {}, elsewhere=True, database_name="database", needs_database=False
+    )
+    login = {"user": "app", "password": "pw", "database": "app"}
+    assert source.completed({"unix_socket": "/run/db"}, known) == {"unix_socket": "/run/db", **login}
+    assert source.completed({"user": "me"}, known) == {"host": "db", "port": 1, **login}, "the secret's user, always"
 
 
 def test_a_pool_takes_connections_of_a_class_that_logs_in() -> None:
@@ -320,7 +326,7 @@ def test_dbshell_has_a_password_that_works_in_its_environment(
         ({"SECRET": "prod/db", "SECRET_HOSTS": "db"}, "hosts must be a mapping"),
         ({"SECRET": "prod/db", "SECRET_CACHE": 5}, "cache must be a SecretCache"),
         ({"SECRET": "prod/db", "SECRET_BRIDGE": {"target": 1}}, "SECRET_BRIDGE must be a mapping of max_refusals"),
-        ({"SECRET": "prod/db", "PORT": "many"}, "'port' must be a number"),
+        ({"SECRET": "prod/db", "PORT": "many"}, "'PORT' must be a number"),
         ({"SECRET": "prod/db", "SECRET_CACHE": "no.such:cache"}, "'no.such:cache' cannot be imported"),
     ],
 )
@@ -431,3 +437,14 @@ def test_the_test_runner_with_two_processes(
     env = site_environment(manager, default=default, other=other)
     said = run_python("-m", "django", "test", "--parallel=2", "--noinput", "rotating_site", env=env, cwd=tmp_path)
     assert re.search(r"Ran 3 tests.*OK", said, re.DOTALL), said
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_commands_that_need_no_database_need_no_aws(engine: str, tmp_path: Path) -> None:
+    need("psycopg" if engine == "postgresql" else "MySQLdb")
+    alias = {"ENGINE": f"{ENGINES}.{engine}", "NAME": "app", "SECRET": "prod/db"}
+    env = site_environment(None, default=alias)
+    told = run_python("-W", "default", "-m", "django", "makemigrations", "--check", "--dry-run", env=env, cwd=tmp_path)
+    assert "No changes detected" in told
+    assert "no region" in told.lower() or "SECRETCACHE_REGIONS" in told, "it says why it could not look"
+    run_python("-m", "django", "diffsettings", env=env, cwd=tmp_path)

@@ -11,6 +11,7 @@ import pytest
 # The module, what it imports, and the extra that has that.
 DRIVERS = {
     "asyncpg": ("asyncpg", "asyncpg"),
+    "celery": ("kombu", "celery"),
     "mysqlclient": ("MySQLdb", "mysqlclient"),
     "psycopg": ("psycopg", "psycopg"),
     "psycopg_pool": ("psycopg_pool", "psycopg"),

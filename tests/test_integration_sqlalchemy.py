@@ -384,7 +384,7 @@ def test_a_secret_without_a_host_is_not_tried_on_the_local_machine(
     account: Rotating, make: Callable[..., Engine]
 ) -> None:
     del account.fields["host"]
-    with pytest.raises(SecretFormatError, match=r"has no key 'host'.*into the engine's URL"):
+    with pytest.raises(SecretFormatError, match=r"has no key 'host'.*set 'host' in the engine's URL"):
         make().connect()
     assert user_of(make(f"postgresql+psycopg://{HOST}")) == account.user
 

@@ -220,11 +220,13 @@ def test_a_fork_in_the_middle_of_a_flight(server: KeepAliveSecretsManager, open_
     reader = InThread(lambda: read(cache, "cold"))
     server.wait_for_requests(2)
     child = Child(lambda: read(cache, "cold"))
-    mine, childs = server.wait_for_requests(3)[1:]
+    (childs,) = server.wait_for_requests(1, child.pid)
     server.release()
     assert child.result() == dataclasses.asdict(Answer("cold", childs.serial, child.pid))
-    assert reader.result() == dataclasses.asdict(Answer("cold", mine.serial, os.getpid()))
-    assert mine.connection != childs.connection
+    # After half a second without an answer on a connection that was used before, it has asked on another one.
+    mine = [one for one in server.requests if one.process == os.getpid()][1:]
+    assert reader.result() in [dataclasses.asdict(Answer("cold", one.serial, os.getpid())) for one in mine]
+    assert childs.connection not in {one.connection for one in mine}
 
 
 FORK_IN_THE_MIDDLE_OF_AN_IMPORT = """

@@ -1184,7 +1184,7 @@ RARE = (
 
 
 def by_ticket(  # noqa: PLR0917 - as the method it stands in for
-    lineage: Lineage, region: str, version: str, ticket: int, now: float, primary: str | None, silent: object = None
+    lineage: Lineage, region: str, version: str, ticket: int, now: float, primary: str | None, _silent: object
 ) -> Judgement:
     """As if every region were the primary: which version may replace which has tests of its own."""
     if ticket <= max((asked for _, asked in lineage.shown.values()), default=0):

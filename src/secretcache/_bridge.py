@@ -116,8 +116,6 @@ class Bridge(Generic[_T]):
         self._newer_than = ""
         self._failed: set[str] = set()
         """Versions that did not log in, as far as this call has seen."""
-        self._overtaken: str | None = None
-        """A remembered version that the target took until now: another rotation has begun, or this one was given up."""
         self._outdated = False
 
     def begin(self) -> Generator[Step[_T], None, bool]:
@@ -183,8 +181,6 @@ class Bridge(Generic[_T]):
             self._look_behind(found)
             if (yield from self._log_in(found.stage, found.secret, instead_of=found.instead_of)):
                 return True
-            if found.secret.version_id in self._failed:
-                self._overtaken = found.secret.version_id
             self._look_again()  # AWSCURRENT may have moved while this login waited for its turn
         current = self._held
         if current.version_id in self._failed:
@@ -236,8 +232,8 @@ class Bridge(Generic[_T]):
     def _read(self, stage: str) -> Generator[Step[_T], None, Secret | None]:
         # Half of what is left: a silent region leaves time for the next stage and for the login.
         left = self.deadline - self.runtime.now()
-        newer_than = self._overtaken if stage == PENDING and self._overtaken else self._newer_than
-        read = Read(left / 2, stage, newer_than)
+        useless = logins_of(self.runtime).refused_by(self._target(self._held), formerly=stage == PENDING)
+        read = Read(left / 2, stage, self._newer_than, useless)
         yield read
         if read.secret is None:
             self.tried.append(f"{stage}: {read.failed}")

@@ -613,33 +613,53 @@ class SecretCache:
         except SecretNotFoundError:
             return None
 
-    def _fresh(self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float) -> Secret:
+    def _fresh(
+        self,
+        secret_id: str,
+        *,
+        stage: str = CURRENT,
+        newer_than: str | None = None,
+        useless: frozenset[str] = frozenset(),
+        timeout: float,
+    ) -> Secret:
         """A stage's value from a request sent after this call, from the primary first where it is known.
 
-        `newer_than`: every region is asked until one shows another version than this.
+        `newer_than`: every region is asked until one shows another version than this, and none of the `useless` ones.
         """
         wait = ThreadWait(self._runtime)
-        engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
+        engine, begun = self._begin_fresh(secret_id, stage, newer_than, useless, timeout, wait.wake)
         if isinstance(begun, Secret):
             return begun
         return _answer(engine, begun, wait)
 
     async def _afresh(
-        self, secret_id: str, *, stage: str = CURRENT, newer_than: str | None = None, timeout: float
+        self,
+        secret_id: str,
+        *,
+        stage: str = CURRENT,
+        newer_than: str | None = None,
+        useless: frozenset[str] = frozenset(),
+        timeout: float,
     ) -> Secret:
         """`_fresh` for asyncio."""
         wait = TaskWait(self._runtime)
-        engine, begun = self._begin_fresh(secret_id, stage, newer_than, timeout, wait.wake)
+        engine, begun = self._begin_fresh(secret_id, stage, newer_than, useless, timeout, wait.wake)
         if isinstance(begun, Secret):
             return begun
         return await _aanswer(engine, begun, wait)
 
-    def _begin_fresh(
-        self, secret_id: str, stage: str, newer_than: str | None, timeout: float, wake: Callable[[], None]
+    def _begin_fresh(  # noqa: PLR0913, PLR0917 - what sets one question apart from another
+        self,
+        secret_id: str,
+        stage: str,
+        newer_than: str | None,
+        useless: frozenset[str],
+        timeout: float,
+        wake: Callable[[], None],
     ) -> tuple[Engine, Secret | Waiter]:
         engine, query = self._current(), self._query(secret_id, stage, None)
         if newer_than is not None:
-            return engine, engine.begin_search(query, newer_than, timeout, wake)
+            return engine, engine.begin_search(query, newer_than, useless, timeout, wake)
         return engine, engine.begin_afresh(query, timeout, wake)
 
     def _held_version(self, secret_id: str) -> str | None:

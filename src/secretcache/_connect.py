@@ -45,7 +45,11 @@ def connect(cache: SecretCache, request: Request, login: Callable[[Secret], _T])
             step.secret = cache.get(request.secret_id, timeout=step.timeout)
         else:
             step.secret = cache._fresh(  # noqa: SLF001
-                request.secret_id, stage=step.stage, newer_than=step.newer_than, timeout=step.timeout
+                request.secret_id,
+                stage=step.stage,
+                newer_than=step.newer_than,
+                useless=step.useless,
+                timeout=step.timeout,
             )
 
     def drive(steps: Generator[Step[_T], None, bool]) -> bool:
@@ -80,7 +84,11 @@ async def aconnect(cache: SecretCache, request: Request, login: Callable[[Secret
             step.secret = await cache.aget(request.secret_id, timeout=step.timeout)
         else:
             step.secret = await cache._afresh(  # noqa: SLF001
-                request.secret_id, stage=step.stage, newer_than=step.newer_than, timeout=step.timeout
+                request.secret_id,
+                stage=step.stage,
+                newer_than=step.newer_than,
+                useless=step.useless,
+                timeout=step.timeout,
             )
 
     async def drive(steps: Generator[Step[_T], None, bool]) -> bool:

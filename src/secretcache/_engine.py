@@ -264,7 +264,9 @@ class Engine:
             self._loads.advance(flight, now, act)
             return Waiter(None, query, flight, now + timeout, wake, forced=True)
 
-    def begin_search(self, query: Query, newer_than: str, timeout: float, wake: Callable[[], None]) -> Secret | Waiter:
+    def begin_search(
+        self, query: Query, newer_than: str, useless: frozenset[str], timeout: float, wake: Callable[[], None]
+    ) -> Secret | Waiter:
         """A part in a new flight for a login that was refused with this version; or another AWSCURRENT held already.
 
         Unlike `refresh(newer_than=)` it is not spaced: one login searches for all others of its account, and not again
@@ -279,7 +281,7 @@ class Engine:
                 return self._fresh(None, entry, now)
             self._negatives.pop(asked, None)
             self._loads.board.forget(asked)
-            flight = self.rotations.begin_newer(asked, newer_than, now, timeout, at_once=True)
+            flight = self.rotations.begin_newer(asked, newer_than, now, timeout, at_once=True, useless=useless)
             flight.join(wake)
             self._waits += 1
             self._loads.advance(flight, now, act)

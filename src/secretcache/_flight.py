@@ -28,6 +28,8 @@ class Flight:
     ticket: int = 0
     """The number of the request that brought them."""
     verdict: Verdict | None = None
+    useless: frozenset[str] = frozenset()
+    """Versions that a target has refused: a region that shows one of them does not end the flight either."""
     newer_than: str | None = None
     """The version that its readers have already: a region that still shows it does not end the flight."""
     fallback: tuple[int, dict[Query, Secret]] | None = None

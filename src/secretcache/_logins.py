@@ -275,6 +275,13 @@ class Logins:
         turn.target.flying.pop(turn, None)
         self.leave(turn)
 
+    def refused_by(self, key: Hashable, *, formerly: bool) -> frozenset[str]:
+        """The versions that the target has refused. `formerly`: also before its password last changed."""
+        with self._lock:
+            target = self._targets.get(key)
+            refused = target.refused.items() if target is not None else ()
+            return frozenset(version for version, one in refused if formerly or not one.is_former)
+
     def has_refused_formerly(self, key: Hashable, version: str) -> bool:
         """Whether the target refused the version before its password last changed: others are better tried first."""
         with self._lock:

@@ -78,12 +78,20 @@ class Rotations:
         primary = self._store.primary_of(query.secret) or ""
         return self._loads.begin((query,), now, timeout, purpose, regions=regions, primary=primary)
 
-    def begin_newer(
-        self, query: Query, newer_than: str, now: float, timeout: float, *, at_once: bool = False
+    def begin_newer(  # noqa: PLR0913 - what sets one question apart from another
+        self,
+        query: Query,
+        newer_than: str,
+        now: float,
+        timeout: float,
+        *,
+        at_once: bool = False,
+        useless: frozenset[str] = frozenset(),
     ) -> Flight:
         """The load of a key for those who have a version that does not work: shared, and spaced one second apart.
 
-        `at_once`: not spaced after earlier ones, though later ones are spaced after it.
+        `at_once`: not spaced after earlier ones, though later ones are spaced after it. `useless`: other versions that
+        do not work either. A replica that lags shows an AWSPENDING of the past; the primary may not be known.
         """
         # Weakly: a flight holds values.
         last_sent_at, flight_of = self._spaced.get(query, (float("-inf"), _nothing))
@@ -103,7 +111,7 @@ class Rotations:
             not_before=sent_at,
             joinable=False,
         )
-        flight.newer_than = newer_than
+        flight.newer_than, flight.useless = newer_than, useless
         self._spaced[query] = sent_at, weakref.ref(flight)
         return flight
 
@@ -148,7 +156,8 @@ class Rotations:
     def will_do(self, flight: Flight, secret: Secret, now: float, *, outdated: bool) -> bool:
         """Whether an answer ends its flight; if not, another region is asked."""
         if flight.newer_than is not None:
-            return self.is_newer(flight.newer_than, flight.query, secret) or secret.region == flight.route.primary
+            newer = self.is_newer(flight.newer_than, flight.query, secret) and secret.version_id not in flight.useless
+            return newer or secret.region == flight.route.primary
         # One that began in the background may have been joined by a reader who has nothing else.
         entry = self._store.find(flight.query)
         insists = flight.route.purpose.insists or entry is None or now >= entry.dead_at

@@ -22,8 +22,14 @@ _T = TypeVar("_T")
 class Read:
     """A step: a stage's value, or nothing. As a context it takes the error of a stage that cannot be had."""
 
-    def __init__(self, timeout: float, stage: str | None = None, newer_than: str | None = None) -> None:
-        self.timeout, self.stage, self.newer_than = timeout, stage, newer_than
+    def __init__(
+        self,
+        timeout: float,
+        stage: str | None = None,
+        newer_than: str | None = None,
+        useless: frozenset[str] = frozenset(),
+    ) -> None:
+        self.timeout, self.stage, self.newer_than, self.useless = timeout, stage, newer_than, useless
         self.secret: Secret | None = None
         self.failed = ""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import configparser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from secretcache.integrations._account import Account, placed, taken
 from secretcache.integrations._auth_errors import mysql_refused
+from secretcache.integrations._words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -13,11 +16,13 @@ if TYPE_CHECKING:
     from secretcache._cache import SecretCache
     from secretcache.integrations._credentials import Credentials
 
-__all__ = ["connected"]
+__all__ = ["connected", "names_a_place"]
 
 _T = TypeVar("_T")
 _PLACES = {"host": "host", "port": "port", "database": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
+_ELSEWHERE = ("unix_socket", "read_default_file")
+_WORDS = Words({ours: theirs for theirs, ours in _PLACES.items()}, "the options", _ELSEWHERE)
 
 
 def connected(  # noqa: PLR0913 - the arguments of a driver's connect
@@ -32,10 +37,32 @@ def connected(  # noqa: PLR0913 - the arguments of a driver's connect
 ) -> _T:
     """A new connection of the driver's, logged in with the secret."""
     overrides = taken(options, {**_PLACES, "db": "dbname"}, (*_ACCOUNT, "passwd"))
-    account = Account(secret_id, mysql_refused, cache, hosts, app_region, bridge)
+    account = Account(secret_id, mysql_refused, cache, hosts, app_region, bridge, words=_WORDS)
+    places = dict(_PLACES)
+    if options.get("unix_socket") and "host" not in overrides:
+        # mysqlclient would take the secret's host instead of the socket, PyMySQL the socket.
+        del places["host"], places["port"]
 
     def log_in(credentials: Credentials) -> _T:
-        return driver(**options, **placed(credentials, {**_PLACES, **_ACCOUNT}))
+        return driver(**options, **placed(credentials, {**places, **_ACCOUNT}))
 
-    connection, _ = account.log_in(log_in, overrides)
+    connection, _ = account.log_in(log_in, overrides, elsewhere=names_a_place(options))
     return connection
+
+
+def names_a_place(options: Mapping[str, Any]) -> bool:
+    """Whether the options name a socket, or an option file that has a host or a socket.
+
+    Both drivers pass over a file that is not there, and take the local machine.
+    """
+    if options.get("unix_socket"):
+        return True
+    if not options.get("read_default_file"):
+        return False
+    told = configparser.ConfigParser(allow_no_value=True, strict=False, interpolation=None)
+    try:
+        told.read(Path(options["read_default_file"]).expanduser())
+    except configparser.Error:
+        return False
+    groups = {"client", options.get("read_default_group") or "client"} & set(told.sections())
+    return any(told[group].get(name) for group in groups for name in ("host", "socket"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from secretcache.integrations._account import Account, placed, taken
 from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, asyncpg_refused
 from secretcache.integrations._find import cache_or_default
+from secretcache.integrations._words import Words
 
 try:
     import asyncpg
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Pool", "connect", "create_pool"]
 
 _PLACES = {"host": "host", "port": "port", "database": "dbname"}
+_DEFAULT_PORT = 5432
 _ACCOUNT = {"user": "username", "password": "password"}
+# No `service`: asyncpg passes over one that it does not find, and takes this machine.
+_WORDS = Words({ours: theirs for theirs, ours in _PLACES.items()}, "the options", lists=True)
 
 
 async def connect(
@@ -51,7 +55,7 @@ async def connect(
 
     Args:
         secret_id: the secret's name or ARN; its keys `username` and `password`, and `host`, `port` and `dbname` unless
-            `options` say them.
+            `options` say them. Several hosts and ports are sequences, as for asyncpg, or `"a,b"` and `"1,2"`.
         cache: the cache, or the dotted path of one; the process's `default_cache()` unless told otherwise.
         hosts: the database's host by the region that the application runs in, for read replicas.
         app_region: the region that the application runs in, if the environment does not tell.
@@ -63,6 +67,7 @@ async def connect(
     Raises:
         asyncpg.PostgresError: as `asyncpg.connect`; also if no version of the secret was accepted.
         SecretCacheError: as `SecretCache.aconnect`.
+        SecretFormatError: neither the secret nor `options` name a host.
         ConfigurationError: an option gives what the secret is there to give.
     """
     connection, _ = await _log_in(_account(secret_id, cache, hosts, app_region, bridge), options)
@@ -134,7 +139,7 @@ def _account(
     bridge: Mapping[str, Any] | None,
 ) -> Account:
     bridging = {**LOCKS_NO_ACCOUNTS, **(bridge or {})}
-    return Account(secret_id, asyncpg_refused, cache, hosts, app_region, bridging)
+    return Account(secret_id, asyncpg_refused, cache, hosts, app_region, bridging, words=_WORDS)
 
 
 async def _log_in(account: Account, options: dict[str, Any]) -> tuple[asyncpg.Connection[Any], Stamp]:
@@ -142,9 +147,18 @@ async def _log_in(account: Account, options: dict[str, Any]) -> tuple[asyncpg.Co
     overrides = taken(given, _PLACES, ("dsn", *_ACCOUNT))
 
     async def log_in(credentials: Credentials) -> asyncpg.Connection[Any]:
-        return await asyncpg.connect(**given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
+        return await asyncpg.connect(**given, **_listed(placed(credentials, {**_PLACES, **_ACCOUNT})))
 
     return await account.alog_in(log_in, overrides)
+
+
+def _listed(options: dict[str, Any]) -> dict[str, Any]:
+    """Several hosts, and several ports, as asyncpg takes them. It has no word for a default port in between."""
+    if "," in str(options.get("host", "")):
+        options["host"] = options["host"].split(",")
+    if isinstance(options.get("port"), str):
+        options["port"] = [int(port or _DEFAULT_PORT) for port in options["port"].split(",")]
+    return options
 
 
 def _defaults() -> dict[str, Any]:

@@ -46,6 +46,8 @@ def connect(
     Raises:
         MySQLdb.OperationalError: as `MySQLdb.connect`; 1045 if no version of the secret was accepted.
         SecretCacheError: as `SecretCache.connect`.
+        SecretFormatError: neither the secret nor `options` name a host, a `unix_socket`, or a `read_default_file` that
+            has one.
     """
     return connected(
         MySQLdb.connect, secret_id, cache=cache, hosts=hosts, app_region=app_region, bridge=bridge, options=options

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from secretcache._errors import LoginNotTriedError
 from secretcache.integrations._account import Account, placed, taken
 from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, psycopg_refused
+from secretcache.integrations._words import Words
 
 try:
     import psycopg
@@ -32,6 +33,8 @@ __all__ = ["aconnect", "async_connection_class", "connect", "connection_class", 
 
 _PLACES = {"host": "host", "port": "port", "dbname": "dbname"}
 _ACCOUNT = {"user": "username", "password": "password"}
+_ELSEWHERE = ("hostaddr", "service")
+_WORDS = Words({ours: theirs for theirs, ours in _PLACES.items()}, "conninfo or the options", _ELSEWHERE, lists=True)
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound="psycopg.Connection[Any]")
 _A = TypeVar("_A", bound="psycopg.AsyncConnection[Any]")
@@ -51,7 +54,7 @@ def connect(  # noqa: PLR0913 - what an account is, each named
 
     Args:
         secret_id: the secret's name or ARN; its keys `username` and `password`, and `host`, `port` and `dbname` unless
-            `conninfo` or `options` say them.
+            `conninfo` or `options` say them. Several hosts and ports as libpq takes them: `host="a,b"`, `port="1,2"`.
         conninfo: as for `psycopg.connect`, without `user` and `password`.
         cache: the cache, or the dotted path of one; the process's `default_cache()` unless told otherwise.
         hosts: the database's host by the region that the application runs in, for read replicas.
@@ -64,6 +67,8 @@ def connect(  # noqa: PLR0913 - what an account is, each named
     Raises:
         psycopg.OperationalError: as `psycopg.connect`; also if no version of the secret was accepted.
         SecretCacheError: as `SecretCache.connect`.
+        SecretFormatError: neither the secret nor `conninfo` or `options` name a host, hostaddr or service. Environment
+            variables such as PGHOST do not count.
         ConfigurationError: an option gives what the secret is there to give.
     """
     account = account_of(secret_id, cache, hosts, app_region, bridge)
@@ -137,7 +142,15 @@ def account_of(
     bridge: Mapping[str, Any] | None,
 ) -> Account:
     """An account of PostgreSQL."""
-    return Account(secret_id, psycopg_refused, cache, hosts, app_region, {**LOCKS_NO_ACCOUNTS, **(bridge or {})})
+    return Account(
+        secret_id,
+        psycopg_refused,
+        cache,
+        hosts,
+        app_region,
+        {**LOCKS_NO_ACCOUNTS, **(bridge or {})},
+        words=_WORDS,
+    )
 
 
 def following(base: type[_C], account: Account) -> type[_C]:
@@ -159,7 +172,7 @@ def following(base: type[_C], account: Account) -> type[_C]:
                     return connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, stamp = account.log_in(log_in, overrides)
+                connection, stamp = account.log_in(log_in, overrides, elsewhere=_elsewhere(given))
             connection.secretcache_stamp = stamp
             return connection
 
@@ -184,7 +197,7 @@ def following_async(base: type[_A], account: Account) -> type[_A]:
                     return await connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, stamp = await account.alog_in(log_in, overrides)
+                connection, stamp = await account.alog_in(log_in, overrides, elsewhere=_elsewhere(given))
             connection.secretcache_stamp = stamp
             return connection
 
@@ -216,6 +229,10 @@ class _Forgetting:
         with suppress(AttributeError, TypeError):
             pgconn.password = b""
             pgconn.info = [option for option in pgconn.info if option.keyword != b"password"]
+
+
+def _elsewhere(options: Mapping[str, Any]) -> bool:
+    return any(options.get(name) for name in _ELSEWHERE)
 
 
 def _named(made: Any, base: type[_T]) -> type[_T]:

@@ -44,6 +44,8 @@ def connect(
     Raises:
         pymysql.err.OperationalError: as `pymysql.connect`; 1045 if no version of the secret was accepted.
         SecretCacheError: as `SecretCache.connect`.
+        SecretFormatError: neither the secret nor `options` name a host, a `unix_socket`, or a `read_default_file` that
+            has one.
     """
     return connected(
         pymysql.connect, secret_id, cache=cache, hosts=hosts, app_region=app_region, bridge=bridge, options=options

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from secretcache.integrations._account import Account, taken
 from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, redis_refused
 from secretcache.integrations._find import cache_or_default
+from secretcache.integrations._words import Words
 
 try:
     import redis
@@ -36,6 +37,8 @@ __all__ = ["async_client", "async_connection_class", "client", "connection_class
 
 _T = TypeVar("_T")
 _SECRET = ("username", "password", "credential_provider")
+_DEFAULT_PORT = 6379
+_WORDS = Words({"host": "host", "port": "port"}, "the options", ("unix_socket_path",))
 
 
 def client(
@@ -61,7 +64,8 @@ def client(
 
     Returns:
         What `redis.Redis(**options)` returns. A command for which no login succeeds raises AuthenticationError, without
-        the retries that redis-py has for the network, or an error of `SecretCache.connect`.
+        the retries that redis-py has for the network, or an error of `SecretCache.connect`; SecretFormatError where
+        neither the secret nor `options` name a host or a socket.
 
     Raises:
         ConfigurationError: an option gives what the secret is there to give.
@@ -140,7 +144,9 @@ class _Following:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         _checked(options)
-        self.overrides: dict[str, Any] = {name: options[name] for name in ("host", "port") if name in options}
+        self.overrides: dict[str, Any] = {name: options[name] for name in ("host", "port") if options.get(name)}
+        # A socket; or a connection that Redis Sentinel sends to the master of the moment.
+        self.elsewhere = bool(options.get("path")) or "connection_pool" in options
         super().__init__(*args, **options)
 
     def register_connect_callback(self, callback: Any) -> None:
@@ -159,10 +165,11 @@ class _Following:
     @contextmanager
     def logging_in(self: Any, credentials: Credentials) -> Iterator[None]:
         """With these credentials, which are not kept."""
-        for name in ("host", "port"):
-            value = getattr(credentials, name)
-            if value is not None and name not in self.overrides and hasattr(self, name):
-                setattr(self, name, value)
+        # Both each time: what the last login's secret said is not kept.
+        if not self.elsewhere and "host" not in self.overrides:
+            self.host = credentials.host
+        if not self.elsewhere and "port" not in self.overrides:
+            self.port = credentials.port or _DEFAULT_PORT
         self.username, self.password = credentials.username, credentials.password
         try:
             yield
@@ -212,7 +219,7 @@ def _following(base: Any, account: Account) -> Any:
 
             if self.secretcache_stamp is None:
                 with self.refused():
-                    _, self.secretcache_stamp = account.log_in(log_in, self.overrides)
+                    _, self.secretcache_stamp = account.log_in(log_in, self.overrides, elsewhere=self.elsewhere)
 
     return _named(Following, base, account)
 
@@ -238,7 +245,7 @@ def _following_async(base: Any, account: Account) -> Any:
 
             if self.secretcache_stamp is None:
                 with self.refused():
-                    _, self.secretcache_stamp = await account.alog_in(log_in, self.overrides)
+                    _, self.secretcache_stamp = await account.alog_in(log_in, self.overrides, elsewhere=self.elsewhere)
 
     return _named(Following, base, account)
 
@@ -272,7 +279,9 @@ def _account(
     bridge: Mapping[str, Any] | None,
 ) -> Account:
     bridging = {**LOCKS_NO_ACCOUNTS, **(bridge or {})}
-    return Account(secret_id, redis_refused, cache, hosts, app_region, bridging, default_username="default")
+    return Account(
+        secret_id, redis_refused, cache, hosts, app_region, bridging, default_username="default", words=_WORDS
+    )
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,9 @@
     attach(engine, None, "prod/db")  # an engine that is there already
 
 Each new connection logs in through `SecretCache.connect`. One that logged in before a rotation is replaced at its next
-checkout, never in the middle of its use. User and password always come from the secret; host, port and database too,
-unless the URL or `connect_args` say otherwise.
+checkout, never in the middle of its use. The password always comes from the secret, and the user with it: a user in the
+URL is for a secret that names none. Host, port and database come from the secret too, unless the URL or `connect_args`
+say otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ try:
 except ImportError as missing:
     raise ImportError('this needs SQLAlchemy 2.0 or newer: pip install "secretcache[sqlalchemy]"') from missing
 
-from secretcache._errors import ConfigurationError, SecretFormatError
+from secretcache._errors import ConfigurationError
 from secretcache._logins import MAX_REFUSALS
 from secretcache.integrations._auth_errors import (
     LOCKS_NO_ACCOUNTS,
@@ -42,10 +43,12 @@ from secretcache.integrations._credentials import (
     target_of,
 )
 from secretcache.integrations._find import cache_or_default, check_cache
+from secretcache.integrations._mysql import names_a_place
 from secretcache.integrations._stamps import Stamp, is_due, stamp_of
+from secretcache.integrations._words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from sqlalchemy.engine import Dialect, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -77,7 +80,11 @@ _NUMBERS: dict[str, Callable[[str], object]] = {
     "retry_refused_after": float,
 }
 _IN_URL = ("cache", "app_region", *_NUMBERS)
-_HOST_PARAMETERS = ("host", "hostaddr", "service", "dsn", "unix_socket", "read_default_file")
+_ELSEWHERE = ("host", "hostaddr", "service", "dsn")  # in connect_args, or behind the URL's question mark
+_POSTGRESQL = {"psycopg", "psycopg_async", "psycopg2", "asyncpg"}
+_DEFAULT_PORT = "5432"
+_OF_OVERRIDES = Words(where="secretcache_overrides", lists=True)
+_NAMES = {"host": "host", "port": "port", "dbname": "database", "username": "user"}
 _await: Callable[[Any], Any] = getattr(util, "await_", None) or util.await_only  # the old name goes away with 2.2
 
 
@@ -99,7 +106,7 @@ class _Settings:
         if not isinstance(self.secret_id, str) or not self.secret_id:
             raise ConfigurationError(f"secretcache must be a secret's name or ARN, got {self.secret_id!r}")
         check_cache(self.cache)
-        object.__setattr__(self, "overrides", check_overrides(self.overrides))
+        object.__setattr__(self, "overrides", check_overrides(self.overrides, _OF_OVERRIDES))
         object.__setattr__(self, "hosts", check_hosts(self.hosts))
 
 
@@ -214,8 +221,9 @@ def _listen(engine: Engine, settings: _Settings) -> None:
             f"the driver {engine.dialect.driver!r} is not known: pass is_auth_error, which tells a refused password "
             f"from other errors, or use one of {', '.join(_REFUSED)}"
         )
-    own = {**check_overrides(_of_url(engine.url)), **(settings.overrides or {})}
-    logins = _Logins(settings, engine.url, own, refused, _limits(settings, engine.dialect))
+    words = Words(_NAMES, "the engine's URL", lists=engine.dialect.driver in _POSTGRESQL)
+    own = {**check_overrides(_of_url(engine.url), words), **(settings.overrides or {})}
+    logins = _Logins(settings, engine.url, own, refused, _limits(settings, engine.dialect), words)
     event.listen(engine, "do_connect", logins.connect)
     event.listen(engine, "checkout", _replace_if_due)
 
@@ -248,6 +256,7 @@ class _Logins:
     """What wins over the secret: the settings, then the URL."""
     refused: Callable[[Exception], bool]
     limits: Mapping[str, Any]
+    words: Words
     _hooked: weakref.WeakSet[SecretCache] = field(default_factory=weakref.WeakSet)
 
     def connect(
@@ -261,8 +270,16 @@ class _Logins:
 
         def login(secret: Secret) -> DBAPIConnection:
             stamp = stamp_of(cache, settings.secret_id, secret)
-            credentials = credentials_of(secret, overrides=self.own, hosts=settings.hosts, app_region=region)
-            connection = _dial(dialect, secret, *_arguments(dialect, self.url, cargs, cparams, credentials))
+            credentials = credentials_of(
+                secret,
+                overrides=self.own,
+                hosts=settings.hosts,
+                app_region=region,
+                words=self.words,
+                elsewhere=_elsewhere(dialect, cparams),
+                pinned_user=self.url.username,
+            )
+            connection = _dial(dialect, *_arguments(dialect, self.url, cargs, cparams, credentials))
             if record is not None:
                 record.info[_KEY] = _Made(cache, settings.secret_id, stamp)
             return connection
@@ -299,7 +316,7 @@ class _Logins:
 
 
 def _of_url(url: URL) -> dict[str, object]:
-    return {"host": url.host, "port": url.port, "dbname": url.database}
+    return {"host": url.host, "port": url.port, "dbname": url.database or None}
 
 
 def _arguments(
@@ -308,7 +325,7 @@ def _arguments(
     """The driver's arguments: the dialect knows their names. What `connect_args` or a listener has set stays."""
     bare = URL.create(url.drivername, host=url.host, port=url.port, database=url.database, query=url.query)
     login = bare.set(username=credentials.username, password=credentials.password)
-    full = login.set(host=credentials.host, port=credentials.port, database=credentials.dbname)
+    full = _at(login.set(database=credentials.dbname), dialect, cparams, credentials)
     bare_args, before = dialect.create_connect_args(bare)
     args, after = dialect.create_connect_args(full)
     of_login = dialect.create_connect_args(login)[1].keys() - before.keys()
@@ -319,8 +336,29 @@ def _arguments(
     return (list(args) if cargs == list(bare_args) else cargs), params
 
 
-def _dial(dialect: Dialect, secret: Secret, args: list[Any], params: dict[str, Any]) -> DBAPIConnection:
-    _check_host(secret, params.keys())
+def _at(url: URL, dialect: Dialect, cparams: Mapping[str, Any], credentials: Credentials) -> URL:
+    """The URL with the place of the login."""
+    host, port = credentials.host, credentials.port
+    if cparams.get("unix_socket"):
+        return url  # mysqlclient would take the secret's host instead, PyMySQL the socket
+    if dialect.driver not in _POSTGRESQL or "host" in url.query or ("," not in f"{host}{port}"):
+        return url.set(host=host, port=None if port is None else int(str(port).partition(",")[0]))
+    # Several: SQLAlchemy takes them behind the question mark, as many ports as hosts.
+    hosts, ports = str(host).split(","), str(port or "").split(",")
+    ports *= len(hosts) if len(ports) == 1 else 1
+    given = {"host": ",".join(hosts), "port": ",".join(one or _DEFAULT_PORT for one in ports)}
+    return url.set(host=None, port=None).update_query_dict(given)
+
+
+def _elsewhere(dialect: Dialect, cparams: Mapping[str, Any]) -> bool:
+    """Whether the driver is told a place by other means than the URL's host."""
+    if dialect.driver in _POSTGRESQL:
+        names = [name for name in _ELSEWHERE if name != "service" or dialect.driver != "asyncpg"]
+        return any(cparams.get(name) for name in names)
+    return bool(cparams.get("host")) or names_a_place(cparams)
+
+
+def _dial(dialect: Dialect, args: list[Any], params: dict[str, Any]) -> DBAPIConnection:
     try:
         return dialect.connect(*args, **params)
     except Exception as error:  # noqa: BLE001 - raised again, without the frames below this one
@@ -334,15 +372,6 @@ def _telling(factory: type[Any] | None) -> type[Any]:
     import psycopg2.extensions  # noqa: PLC0415 - there only where it is used
 
     return psycopg2_told(factory or psycopg2.extensions.connection)
-
-
-def _check_host(secret: Secret, params: Container[str]) -> None:
-    # libpq and MySQL's drivers would take the local machine, and offer it the password.
-    if not any(name in params for name in _HOST_PARAMETERS):
-        raise SecretFormatError(
-            f"secret {secret.name!r} (version {secret.version_id}) has no key 'host', as secrets that RDS manages have "
-            "none: put host, port and database into the engine's URL"
-        )
 
 
 def _replace_if_due(_: DBAPIConnection, record: ConnectionPoolEntry, __: object) -> None:

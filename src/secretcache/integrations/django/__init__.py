@@ -8,10 +8,10 @@
         }
     }
 
-The secret is AWS's database secret: `host`, `port`, `username`, `password` and `dbname`. `HOST`, `PORT`, `USER` and
-`NAME` win where they are set; a secret that RDS manages has no host, so `HOST` is needed there. Nothing is read before
-the first connection: `manage.py check` needs no AWS. (Under Django 6 MySQL is connected to for it, as it is with
-Django's own backend.)
+The secret is AWS's database secret: `host`, `port`, `username`, `password` and `dbname`. `HOST`, `PORT` and `NAME` win
+where they are set; `USER` is for a secret that names none. A secret that RDS manages has no host, so `HOST` is needed
+there. Nothing is read before the first connection: `manage.py check` needs no AWS. (Under Django 6 MySQL is connected
+to for it, as it is with Django's own backend.)
 
 | key | meaning |
 | --- | --- |

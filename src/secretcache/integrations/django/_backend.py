@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper as _Wrapper
     from django.db.backends.base.creation import BaseDatabaseCreation as _Creation
 
-    from secretcache.integrations._credentials import Credentials
     from secretcache.integrations._stamps import Stamp
 else:
     _Wrapper = _Creation = object
@@ -28,7 +27,7 @@ class SecretLogin(_Wrapper):
 
     def check_settings(self) -> None:
         """Refuses what is not sound, before anything is connected or read."""
-        check(self.settings_dict, self.alias)
+        check(self.settings_dict, self.alias, self.vendor)
         super().check_settings()
 
     def is_auth_error(self, error: Exception) -> bool:
@@ -38,17 +37,9 @@ class SecretLogin(_Wrapper):
     @property
     def source(self) -> Source:
         """The secret that this alias logs in with."""
-        return Source.of(self.settings_dict, self.is_auth_error, self.bridge)
-
-    def name_database(self) -> None:
-        """Takes the database's name from the secret if the settings have none."""
-        if self.settings_dict["NAME"] == "":
-            self.settings_dict["NAME"] = self.source.database()
-
-    def get_connection_params(self) -> dict[str, Any]:
-        """Stock parameters, without what the secret knows."""
-        self.name_database()
-        return super().get_connection_params()
+        return Source.of(
+            self.settings_dict, self.alias, refused=self.is_auth_error, bridge=self.bridge, vendor=self.vendor
+        )
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Logs in, bridging a rotation."""
@@ -59,7 +50,8 @@ class SecretLogin(_Wrapper):
     def open(self, conn_params: dict[str, Any]) -> Opened[Any]:
         """A new connection of its own, with what it was made with."""
         connect = super().get_new_connection
-        return self.source.connect(lambda credentials: connect(completed(conn_params, credentials)))
+        source = self.source
+        return source.connect(lambda credentials: connect(source.completed(conn_params, credentials)))
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Between two requests: a connection made with an older version goes too."""
@@ -77,19 +69,11 @@ class SecretCreation(_Creation):
         return host or self.connection.settings_dict["SECRET"], port, engine, name
 
     def _get_test_db_name(self) -> str:
-        self.connection.name_database()  # type: ignore[attr-defined]
         name: str = super()._get_test_db_name()  # type: ignore[misc] # the stubs lack it
-        return name
-
-
-def completed(params: dict[str, Any], credentials: Credentials) -> dict[str, Any]:
-    """Parameters as a driver takes them: what the settings say wins, except for the password."""
-    filled = {"user": credentials.username, **params, "password": credentials.password}
-    if "unix_socket" not in params and credentials.host:
-        filled.setdefault("host", credentials.host)
-    if credentials.port:
-        filled.setdefault("port", credentials.port)
-    return filled
+        if self.connection.settings_dict["NAME"] != "" or self.connection.settings_dict["TEST"]["NAME"]:
+            return name
+        source: Source = self.connection.source  # type: ignore[attr-defined]
+        return f"{name}{source.database()}"
 
 
 def with_credentials(wrapper: SecretLogin) -> dict[str, Any]:
@@ -99,4 +83,6 @@ def with_credentials(wrapper: SecretLogin) -> dict[str, Any]:
     opened.connection.close()
     known = opened.credentials
     from_secret = {"USER": known.username, "PASSWORD": known.password, "HOST": known.host, "PORT": known.port}
+    if wrapper.settings_dict["NAME"] == "":
+        from_secret["NAME"] = known.dbname
     return {**wrapper.settings_dict, **{key: value for key, value in from_secret.items() if value is not None}}

@@ -17,19 +17,21 @@ from secretcache.integrations._credentials import (
     check_hosts,
     check_overrides,
     credentials_of,
-    target_of,
 )
 from secretcache.integrations._find import cache_or_default, check_cache
+from secretcache.integrations._mysql import names_a_place
+from secretcache.integrations._words import Words
 
 if TYPE_CHECKING:
     from secretcache._cache import SecretCache
     from secretcache.integrations._credentials import Credentials
     from secretcache.integrations._stamps import Stamp
 
-__all__ = ["Opened", "Source", "check"]
+__all__ = ["NotConfiguredError", "Opened", "Source", "check"]
 
 _T = TypeVar("_T")
-_OVERRIDES = {"HOST": "host", "PORT": "port", "USER": "username", "NAME": "dbname"}
+_OVERRIDES = {"HOST": "host", "PORT": "port", "NAME": "dbname"}
+_ELSEWHERE = ("host", "hostaddr", "service")
 _PASSWORDS = ("password", "passwd")
 _BRIDGE = {"timeout", "max_refusals", "retry_refused_after"}
 _followed: weakref.WeakKeyDictionary[SecretCache, set[str]] = weakref.WeakKeyDictionary()
@@ -50,32 +52,76 @@ class Source:
 
     account: Account
     overrides: Mapping[str, Any]
+    elsewhere: bool
+    """Whether OPTIONS names a place: a service, a socket, or what the driver calls its host."""
+    database_name: str | None
+    """The driver's name for the database, where the settings leave it to the secret."""
+    needs_database: bool
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], refused: Callable[[Exception], bool], bridge: Mapping[str, Any]) -> Source:
+    def of(
+        cls,
+        settings: Mapping[str, Any],
+        alias: str,
+        *,
+        refused: Callable[[Exception], bool],
+        bridge: Mapping[str, Any],
+        vendor: str,
+    ) -> Source:
         """As the alias's settings, which were checked, say it. Finds the cache, and reads nothing."""
-        overrides, hosts = _overrides(settings), settings.get("SECRET_HOSTS") or {}
+        options, postgresql = settings["OPTIONS"], vendor == "postgresql"
         with _as_django():
             cache = cache_or_default(settings.get("SECRET_CACHE"))
-        secret_id, region = settings["SECRET"], app_region_of(cache)
-        target = target_of(secret_id, overrides, hosts, region)
-        given = {**bridge, **settings.get("SECRET_BRIDGE", {}), "target": target}
-        return cls(Account(secret_id, refused, cache, hosts, region, given), overrides)
+        account = Account(
+            settings["SECRET"],
+            refused,
+            cache,
+            settings.get("SECRET_HOSTS") or {},
+            app_region_of(cache),
+            {**bridge, **settings.get("SECRET_BRIDGE", {})},
+            words=words_of(alias, vendor),
+            pinned_user=settings.get("USER") or options.get("user") or None,
+        )
+        # NAME None is Django's own way to say "no database of ours": it makes one, say.
+        left = settings["NAME"] == ""
+        return cls(
+            account,
+            _overrides(settings),
+            elsewhere=any(options.get(name) for name in _ELSEWHERE) if postgresql else names_a_place(options),
+            database_name=(("dbname" if postgresql else "database") if left else None),
+            needs_database=left and postgresql and not options.get("service"),
+        )
 
     def connect(self, log_in: Callable[[Credentials], _T]) -> Opened[_T]:
         """Logs in with the secret, bridging a rotation; the driver's errors are raised as they are."""
         with _as_django():
             self._follow()
             (connection, credentials), stamp = self.account.log_in(
-                lambda credentials: (log_in(credentials), credentials), self.overrides
+                lambda credentials: (log_in(credentials), credentials), self.overrides, elsewhere=self.elsewhere
             )
         return Opened(connection, stamp, credentials)
+
+    def completed(self, params: Mapping[str, Any], credentials: Credentials) -> dict[str, Any]:
+        """Parameters as a driver takes them: what the settings say of the place wins. Nothing of it is kept."""
+        filled = {**params, "user": credentials.username, "password": credentials.password}
+        if "unix_socket" not in params:
+            if credentials.host:
+                filled.setdefault("host", credentials.host)
+            if credentials.port:
+                filled.setdefault("port", credentials.port)
+        if self.database_name and credentials.dbname:
+            filled.setdefault(self.database_name, credentials.dbname)
+        if self.needs_database and not filled.get("dbname"):
+            where = self.account.words.where
+            raise ImproperlyConfigured(f"{where}: the secret has no 'dbname': set NAME, or add the key")
+        return filled
 
     def database(self) -> str:
         """The database that the secret names, or an empty text."""
         with _as_django():
             secret = cache_or_default(self.account.cache).get(self.account.secret_id)
-            return credentials_of(secret, app_region=self.account.app_region).dbname or ""
+            region = self.account.app_region
+            return credentials_of(secret, app_region=region, words=self.account.words, elsewhere=True).dbname or ""
 
     def is_due(self, stamp: Stamp) -> bool:
         """Whether a connection made so should be replaced. Asks no region."""
@@ -90,7 +136,19 @@ class Source:
             cache.add_rotation_hook(secret_id, _noticed)
 
 
-def check(settings: Mapping[str, Any], alias: str) -> None:
+class NotConfiguredError(ImproperlyConfigured, utils.OperationalError):
+    """Nothing says where Secrets Manager is. Also a database that cannot be reached: `makemigrations` goes on then."""
+
+
+def words_of(alias: str, vendor: str) -> Words:
+    """What an alias's settings may say, by their names."""
+    names = {ours: theirs for theirs, ours in _OVERRIDES.items()} | {"username": "USER"}
+    of_vendor = ("hostaddr", "service") if vendor == "postgresql" else ("unix_socket", "read_default_file")
+    elsewhere = tuple(f'OPTIONS["{name}"]' for name in of_vendor)
+    return Words(names, f"DATABASES[{alias!r}]", elsewhere, lists=vendor == "postgresql")
+
+
+def check(settings: Mapping[str, Any], alias: str, vendor: str) -> None:
     """Refuses settings of an alias that are not sound, by name. Reads nothing."""
     where, secret_id = f"DATABASES[{alias!r}]", settings.get("SECRET")
     if not isinstance(secret_id, str) or not secret_id:
@@ -103,9 +161,10 @@ def check(settings: Mapping[str, Any], alias: str) -> None:
     try:
         check_cache(settings.get("SECRET_CACHE"))
         check_hosts(settings.get("SECRET_HOSTS"))
-        check_overrides(_overrides(settings))
+        check_overrides(_overrides(settings), words_of(alias, vendor))
     except ConfigurationError as error:
-        raise ImproperlyConfigured(f"{where}: {error}") from error
+        told = str(error)
+        raise ImproperlyConfigured(told if told.startswith(where) else f"{where}: {told}") from error
 
 
 def _overrides(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +182,6 @@ class _as_django:  # noqa: N801 - a context, in use
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ConfigurationError):
-            raise ImproperlyConfigured(str(error)) from error
+            raise NotConfiguredError(str(error)) from error
         if isinstance(error, SecretCacheError):
             raise utils.OperationalError(str(error)) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+import copy
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import NO_DB_ALIAS
@@ -43,7 +44,7 @@ class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
 
     def get_connection_params(self) -> dict[str, Any]:
         """Stock parameters; those that a pool keeps say where each of its connections logs in."""
-        params = super().get_connection_params()
+        params = self._stock_params()
         if not is_psycopg3:
             params.setdefault("connection_factory", _telling_class())
         return {**params, "secretcache": self.source} if self._pooled else params
@@ -61,6 +62,17 @@ class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
             connection = take(conn_params)
         self._stamp = connection.stamp
         return connection
+
+    def _stock_params(self) -> dict[str, Any]:
+        if self.settings_dict["NAME"] != "":
+            return super().get_connection_params()
+        # The stock method insists on a name, which the secret may change with each version: it is asked at each login.
+        # This wrapper may be shared between threads: a twin gets a name.
+        twin = copy.copy(self)
+        twin.settings_dict = cast("Any", {**self.settings_dict, "NAME": "of the secret"})
+        params = super(DatabaseWrapper, twin).get_connection_params()
+        named = self.settings_dict["OPTIONS"].get("dbname")
+        return {name: value for name, value in params.items() if name != "dbname" or named}
 
     @property
     def _pooled(self) -> bool:

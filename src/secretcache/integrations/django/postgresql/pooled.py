@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from secretcache.integrations.django._backend import completed
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -27,6 +25,6 @@ class PooledConnection(psycopg.Connection[Any]):
         """Logs in, bridging a rotation, with the credentials of the `Source` among the arguments."""
         source: Source = kwargs.pop("secretcache")
         connect = super().connect
-        opened = source.connect(lambda credentials: connect(conninfo, **completed(kwargs, credentials)))
+        opened = source.connect(lambda credentials: connect(conninfo, **source.completed(kwargs, credentials)))
         opened.connection.stamp = opened.stamp
         return opened.connection
