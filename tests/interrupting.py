@@ -17,7 +17,7 @@ import secretcache
 from secretcache import SecretCache
 from secretcache._ids import Query
 from secretcache._runtime import SystemRuntime
-from secretcache._transport import BatchCall, Call, DescribeCall, Failure, Fault, Reply, Request
+from secretcache._transport import BatchCall, Call, Failure, Fault, Reply, Request
 from support import PATIENCE, answer
 
 SOURCES = str(Path(secretcache.__file__).parent)
@@ -32,6 +32,9 @@ class Regions:
 
     def __init__(self) -> None:
         self.version = "v1"
+        self.throttles = 0
+        """So many requests more are throttled."""
+        self.batches = True
 
     def ready(self, _: str) -> bool:
         return True
@@ -44,11 +47,13 @@ class Regions:
 
     def send(self, call: Request) -> Reply:
         if isinstance(call, Call):
+            if self.throttles:
+                self.throttles -= 1
+                return Failure(Fault.THROTTLED, "ThrottlingException", "told so", answered=True)
             return self._one(call.region, call.query)
-        if isinstance(call, BatchCall):
+        if isinstance(call, BatchCall) and self.batches:
             return {"SecretValues": [self._one(call.region, query) for query in call.queries], "Errors": []}
-        assert isinstance(call, DescribeCall)
-        return Failure(Fault.DENIED, "AccessDeniedException", "told so")
+        return Failure(Fault.DENIED, "AccessDeniedException", "told so", answered=True)
 
     def _one(self, region: str, query: Query) -> dict[str, Any]:
         value = self.version if query.is_current else "before"

@@ -14,10 +14,12 @@ from types import FrameType
 
 import pytest
 
-from interrupting import Interrupt, Tracer, make_cache, until_nothing_is_lost
+from interrupting import Interrupt, Regions, Tracer, make_cache, until_nothing_is_lost
 from secretcache import Secret, SecretCache
+from secretcache._regions.policy import RegionPolicy
 from support import PATIENCE, InThread
 
+MANY = [f"many/{number}" for number in range(6)]
 CALLS: dict[str, Callable[[SecretCache], object]] = {
     "get, the first of all": lambda cache: cache.get("cold"),
     "get, cold": lambda cache: cache.get("cold"),
@@ -36,16 +38,33 @@ CALLS: dict[str, Callable[[SecretCache], object]] = {
     "aget, cold": lambda cache: asyncio.run(_aget(cache, "cold")),
     "refresh, a rotation": lambda cache: _rotate(cache).refresh("warm"),
     "arefresh, a rotation": lambda cache: asyncio.run(_arefresh(_rotate(cache), "warm")),
+    "get, throttled": lambda cache: _limit(cache).get("cold"),
+    "prefetch of more than the lane has threads, throttled": lambda cache: _limit(cache).prefetch(MANY),
     "connect": lambda cache: cache.connect("warm", lambda _: "connection", is_auth_error=lambda _: False),
 }
 
 
-IN_BOTH = ["get, the first of all", "get, cold", "prefetch", "refresh, a rotation", "arefresh, a rotation"]
+BRIEFLY = RegionPolicy(throttle_first=0.01, pace_first=1000.0, hedge_after=0.02)
+"""A region that throttles is asked again soon, and its readers look soon whether they may."""
+IN_BOTH = [
+    "get, the first of all",
+    "get, cold",
+    "get, throttled",
+    "prefetch",
+    "refresh, a rotation",
+    "arefresh, a rotation",
+]
 """Those that do other things where no background thread does them."""
 
 
 def _rotate(cache: SecretCache) -> SecretCache:
     cache._given_transport.version = "v2"  # type: ignore[union-attr]
+    return cache
+
+
+def _limit(cache: SecretCache) -> SecretCache:
+    regions: Regions = cache._given_transport  # type: ignore[assignment]
+    regions.throttles, regions.batches = 1, False
     return cache
 
 
@@ -75,7 +94,7 @@ def test_an_interrupt_anywhere_in_a_call_leaves_the_cache_whole(call: str, refre
 
 
 def _interrupted(call: str, refresh: str, place: int | None) -> list[int]:
-    with make_cache(refresh=refresh) as cache:
+    with make_cache(refresh=refresh, _policy=BRIEFLY if "throttled" in call else None) as cache:
         seen: list[object] = []
         if "first" not in call:
             cache.get("warm")

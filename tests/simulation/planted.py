@@ -115,6 +115,7 @@ def _nothing(_: Any) -> Callable[..., None]:
 def _look_at_the_flight_alone(_: Any) -> Any:
     def look(engine: Any, waiter: Any) -> float | None:
         with engine._step() as act, act, engine.lock:
+            engine._refuse_if_closed()  # else it would look for ever: nobody moves the flight on
             engine._loads.pass_time(engine._runtime.now(), act)
             over: bool = waiter.flight.over
             wake_at: float = waiter.flight.wake_at
