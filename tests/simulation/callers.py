@@ -136,7 +136,11 @@ class Caller:
             name,
             timeout,
             lambda call: self.house.cache.connect(
-                name, lambda secret: self._log_in(call, secret), is_auth_error=_is_refused, timeout=timeout
+                name,
+                lambda secret: self._log_in(call, secret),
+                is_auth_error=_is_refused,
+                timeout=timeout,
+                max_refusals=4 if self.world.databases[name].locks else None,
             ),
         )
 
@@ -156,7 +160,10 @@ class Caller:
             return self._end_login(call, database, took=took)
 
         def run(cache: Any, call: Call) -> Any:
-            return cache.aconnect(name, lambda secret: log_in(call, secret), is_auth_error=_is_refused, timeout=10.0)
+            limit = 4 if self.world.databases[name].locks else None
+            return cache.aconnect(
+                name, lambda secret: log_in(call, secret), is_auth_error=_is_refused, timeout=10.0, max_refusals=limit
+            )
 
         self._call("connect async", name, 10.0, lambda call: self._loop().run(run(self.house.cache, call)))
 

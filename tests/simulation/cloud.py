@@ -363,8 +363,10 @@ class RefusedError(Exception):
 class Database:
     """Where secrets log in; counts what each process was refused."""
 
-    def __init__(self, machine: Machine, vault: Vault) -> None:
+    def __init__(self, machine: Machine, vault: Vault, *, locks: bool) -> None:
         self._machine, self._vault = machine, vault
+        self.locks = locks
+        """Whether it locks accounts: then what is refused is bounded."""
         self.in_flight: dict[int, int] = {}
         self.refusals: dict[int, list[float]] = {}
         self.refused: set[int] = set()
@@ -373,7 +375,7 @@ class Database:
     def begin(self, pid: int) -> None:
         check_no_lock(self._machine, "logs in")
         self.in_flight[pid] = self.in_flight.get(pid, 0) + 1
-        if self.in_flight[pid] > 3:
+        if self.locks and self.in_flight[pid] > 3:
             self._machine.fail(20, f"{self.in_flight[pid]} logins of one process are in flight at {self._vault.name}")
 
     def judge(self, pid: int, version: int) -> bool:
@@ -387,7 +389,7 @@ class Database:
         self.refused.add(version)
         recent = [at for at in self.refusals.get(pid, []) if machine.time - at < 29.0]
         self.refusals[pid] = [*recent, machine.time]
-        if len(self.refusals[pid]) > 4:
+        if self.locks and len(self.refusals[pid]) > 4:
             machine.fail(20, f"{self._vault.name} has refused process {pid} {len(recent) + 1} times in 29 s")
         return False
 

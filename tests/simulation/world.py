@@ -132,7 +132,10 @@ class World:
             self.machine.trace = deque()
         self.machine.before_time_passes, self.machine.jumped = self._before_time_passes, self._jumped
         self.cloud = Cloud(self.machine, plan.regions, plan.names, chance("cloud", plan.seed))
-        self.databases = {name: Database(self.machine, vault) for name, vault in self.cloud.vaults.items()}
+        self.databases = {
+            name: Database(self.machine, vault, locks=name != plan.names[-1] or len(plan.names) == 1)
+            for name, vault in self.cloud.vaults.items()
+        }
         self.counters: Counter[str] = Counter()
         self.houses: dict[Process, House] = {}
         self.calls: dict[Task, Call] = {}
