@@ -167,9 +167,14 @@ def what_is_lost(cache: SecretCache) -> list[str]:
     names = [thread.name for thread in threading.enumerate()]
     lost = _held(locks_of(cache))
     lost += ["a flight is open"] if loads.open else []
+    lost += [
+        f"{name} has a flight that is over"
+        for name in ("_unseen", "_background", "_waiting", "_newer")
+        if getattr(loads, name)
+    ]
+    lost += ["an attempt is queued"] if any(loads._queued.values()) else []
     lost += ["a flight can be joined that is not open"] if loads._joinable else []
     lost += ["an attempt is under way"] if loads._taken else []
-    lost += ["a reader is paused"] if engine._paused else []
     lost += ["a hook is being called"] if any(one.runner for one in hooks._subscriptions) else []
     lost += ["a hook is not called"] if any(one.pending for one in hooks._subscriptions) else []
     refresher = engine._refresher

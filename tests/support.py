@@ -26,6 +26,8 @@ NOTHING_REMEMBERED = RegionPolicy(  # each flight asks the regions in their orde
     failures_in_a_row=10**9,
     ratio_calls=10**9,
     throttle_first=0,
+    outwaits_throttling=False,
+    pace_first=0,
     identity_first=0,
     parked_for=0,
     remember_refusal=0,
@@ -157,8 +159,12 @@ class ManualRuntime(SystemRuntime):
     def is_waited_for(self, over: threading.Event) -> bool:
         """Returns whether somebody waits for the clock, as soon as somebody does or it is over."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or over.is_set(), 0.05)
-            return self._waiting > 0
+            self._changed.wait_for(lambda: self._all_wait() or over.is_set(), 0.05)
+            return self._all_wait()
+
+    def _all_wait(self) -> bool:
+        """Whether somebody waits, and those whose time has come have gone on."""
+        return self._waiting > 0 and all(until > self._time for until in self._untils)
 
     def until_waiting(self, readers: int) -> None:
         """Returns when that many readers wait."""
@@ -339,10 +345,16 @@ class House:
         """The outcome of a call that waits for regions which may not be asked yet; moves the clock as it waits."""
         caller = InThread(call)
         while not caller.over.is_set():
-            if self.runtime.is_waited_for(caller.over):
+            if self.runtime.is_waited_for(caller.over) and not self._asks():
                 self.runtime.advance(0.25)
         outcome: T = caller.result()
         return outcome
+
+    def _asks(self) -> bool:
+        """Whether a request is under way, or about to be."""
+        engine = self.cache._engine
+        with engine.lock:
+            return any(flight.route.asks for flight in engine._loads.open)
 
     def drop(self) -> None:
         """Lets go of the cache without closing it."""

@@ -65,13 +65,13 @@ def test_only_what_a_region_says_of_a_secret_is_remembered_of_it() -> None:
     for fault in set(Fault) - {*OF_THE_SECRET, Fault.FOREIGN, Fault.REGION}:
         one.record("first", QUERY, Failure(fault, "Code", "", answered=True), 0.0, sent_at=0.0)
     one.fine("first", 0.0)
-    assert one.choose(NAMES, QUERY, 0.0, avoid_suspects=True) == "first"
+    assert one.choose(NAMES, QUERY, 0.1, avoid_suspects=True) == "first"
     one.record("first", None, DENIED, 0.0, sent_at=0.0)
-    assert one.choose(NAMES, QUERY, 0.0, avoid_suspects=True) == "first", "a batch is about no one secret"
+    assert one.choose(NAMES, QUERY, 0.1, avoid_suspects=True) == "first", "a batch is about no one secret"
     one.record("first", QUERY, DENIED, 0.0, sent_at=0.0)
-    assert one.choose(NAMES, QUERY, 0.0, avoid_suspects=True) == "second"
+    assert one.choose(NAMES, QUERY, 0.1, avoid_suspects=True) == "second"
     one.record("first", QUERY, None, 0.0, sent_at=0.0)
-    assert one.choose(NAMES, QUERY, 0.0, avoid_suspects=True) == "first", "it has given it since"
+    assert one.choose(NAMES, QUERY, 0.1, avoid_suspects=True) == "first", "it has given it since"
 
 
 def test_how_long_a_gate_is_still_closed_is_told() -> None:
@@ -120,13 +120,13 @@ def test_when_a_region_may_be_asked_again() -> None:
     assert one.worth_waiting(NAMES, 3.0) == 3.0, "now"
     assert one.worth_waiting([], 3.0) == float("inf")
     one.record("first", QUERY, Failure(Fault.THROTTLED, "Code", "", retry_after=20.0), 3.0, sent_at=3.0)
-    assert one.worth_waiting(["first"], 3.0) == 23.0
+    assert one.worth_waiting(["first"], 3.0) == 25.0
     half = opened(0.0, "second")
     assert half.last_chance(NAMES, 3.0) is not None
     assert half.worth_waiting(["first"], 3.0) == 3.0, "another's last chance is nothing to a closed breaker"
     shut = opened()
     shut.record("first", QUERY, Failure(Fault.THROTTLED, "Code", "", retry_after=20.0), 3.0, sent_at=3.0)
-    assert shut.worth_waiting(["first"], 3.0) == 23.0, "open and throttled: both must be over"
+    assert shut.worth_waiting(["first"], 3.0) == 25.0, "open and throttled: both must be over"
     parked = board()
     parked.record("first", QUERY, Failure(Fault.NOT_OFFERED, "Code", ""), 3.0, sent_at=3.0)
     assert parked.worth_waiting(["first"], 10.0) == float("inf")

@@ -128,7 +128,7 @@ def test_hits_are_no_events(house: House, listener: Listener) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "name", "seconds"),
-    [(Fault.THROTTLED, "throttled", 1), (Fault.IDENTITY, "identity", 1), (Fault.NOT_OFFERED, "not_offered", 600)],
+    [(Fault.THROTTLED, "throttled", 0.75), (Fault.IDENTITY, "identity", 1), (Fault.NOT_OFFERED, "not_offered", 600)],
 )
 def test_a_gate_that_closes_is_an_event(
     house: House, listener: Listener, fault: Fault, name: str, seconds: float

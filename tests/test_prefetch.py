@@ -75,27 +75,26 @@ def test_where_the_batch_is_denied_or_unknown_secrets_are_read_singly(fault: Fau
 
 
 def test_where_it_is_throttled_it_waits_and_tries_again() -> None:
-    house = House()
-    throttled = lambda: failure(Fault.THROTTLED, "ThrottlingException")  # noqa: E731
-    house.regions.batch_replies = {OSAKA: throttled, TOKYO: throttled}
-    warmed = InThread(lambda: house.cache.prefetch(["a", "b"]))
-    house.runtime.until_waiting_for(1)
-    house.regions.batch_replies.clear()
-    calls = len(house.regions.calls)
-    house.runtime.advance(1)
-    assert warmed.result().succeeded == ("a", "b")
-    assert calls == 2
-    assert len(house.regions.calls) == 3
+    house = House([OSAKA])
+    open_at = house.runtime.now() + 0.75
+
+    def reply() -> Reply:
+        values = [answer(OSAKA, name=name) for name in ("a", "b")]
+        throttled = failure(Fault.THROTTLED, "ThrottlingException")
+        return {"SecretValues": values} if house.runtime.now() >= open_at else throttled
+
+    house.regions.batch_replies[OSAKA] = reply
+    result = house.patiently(lambda: house.cache.prefetch(["a", "b"]))
+    assert not result.failed
+    assert result.succeeded == ("a", "b")
+    assert [type(call) for call in house.regions.calls] == [BatchCall] * 2
 
 
 def test_throttled_to_the_end_is_told_within_the_timeout() -> None:
     house = House()
     throttled = lambda: failure(Fault.THROTTLED, "ThrottlingException")  # noqa: E731
     house.regions.batch_replies = {OSAKA: throttled, TOKYO: throttled}
-    warmed = InThread(lambda: house.cache.prefetch(["a", "b"], timeout=1.5))
-    house.runtime.until_waiting_for(1)
-    house.runtime.advance(1)
-    result = warmed.result()
+    result = house.patiently(lambda: house.cache.prefetch(["a", "b"], timeout=1.5))
     assert {type(error) for error in result.failed.values()} == {SecretUnavailableError}
 
 

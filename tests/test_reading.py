@@ -73,7 +73,6 @@ def test_a_region_that_fails_is_stepped_over(fault: Fault) -> None:
     ("osaka", "tokyo", "raised"),
     [
         (Fault.REGION, Fault.REGION, SecretUnavailableError),
-        (Fault.THROTTLED, Fault.REGION, SecretUnavailableError),
         (Fault.REGION, Fault.MISSING, SecretUnavailableError),
         (Fault.MISSING, Fault.MISSING, SecretNotFoundError),
         (Fault.MISSING, Fault.DELETED, SecretNotFoundError),

@@ -82,10 +82,10 @@ def test_an_attempt_no_thread_has_taken_up_is_not_judged_and_nobody_looks_in_vai
     leg = one.due(0)
     assert leg is not None
     assert one.wake_at(0) == POLICY.hedge_after, "it may be sent by then, and silent soon"
-    assert one.wake_at(0.5) == 2.5
+    assert one.wake_at(0.5) == 1.0, "for as long as it is queued"
     assert one.due(2.5) is not None, "the next region's turn comes all the same"
     assert not leg.reach_cap(4)
-    assert one.wake_at(4) == 5, "not a moment that has passed"
+    assert one.wake_at(4.6) == 5, "not a moment that has passed"
     assert one.verdict(4.9) is None
     assert one.verdict(5) is not None
 
@@ -269,7 +269,9 @@ def test_from_a_throttled_region_the_next_is_asked_for_a_token() -> None:
     none_left.board.budget.tokens = 4
     fail(none_left, begin(none_left, 0), 0, THROTTLED)
     assert none_left.due(0) is None
-    assert none_left.verdict(0) is not None
+    assert none_left.verdict(0) is None, "a reader who has nothing waits"
+    assert none_left.wake_at(0) == 0.75
+    assert begin(none_left, 0.75).region == "region-1", "the first in order of those that may be asked"
 
 
 # Credentials.

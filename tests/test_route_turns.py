@@ -69,7 +69,7 @@ def test_who_has_an_answer_that_will_do_takes_no_chance_and_waits_for_none() -> 
 
 
 def test_who_was_stopped_takes_no_chance_either() -> None:
-    one = route(purpose=Purpose.COLD)
+    one = route(purpose=Purpose.FORCED, policy=RegionPolicy(outwaits_throttling=False))
     while one.board.budget.take(0.0):
         pass
     fail(one, begin(one, 0.0), 0.0, THROTTLED)
@@ -118,9 +118,15 @@ def test_without_a_token_there_is_no_retry() -> None:
         pass
     fail(one, begin(one, 0.0), 0.0)
     at = one.wake_at(0.0)
-    assert one.due(at) is None
-    assert [leg.region for leg in one.legs] == ["region-0"]
-    assert one.verdict(at) is not None
+    assert begin(one, at).region == "region-0", "as its share of one attempt a second"
+    other = Route(one.regions, one.board, QUERY, Purpose.COLD, 0.0, 5.0, 5.0)
+    fail(other, begin(other, at), at)
+    again = other.wake_at(at)
+    assert other.due(again) is None
+    assert other.verdict(again) is None, "it waits for its share, or until the region has answered another"
+    one.board.fine("region-0", again + 0.01)
+    later = other.wake_at(again)
+    assert begin(other, later).region == "region-0"
 
 
 def test_credentials_are_loaded_anew_once_and_not_at_all_where_the_policy_says_so() -> None:
@@ -218,7 +224,7 @@ def test_a_verdict_says_when_to_come_again_and_names_each_region_once() -> None:
     fail(one, begin(one, LATE), LATE, Failure(Fault.THROTTLED, "Code", "", answered=True, retry_after=20.0))
     verdict = one.verdict(LATE)
     assert verdict is not None
-    assert verdict.retry_after == 20.0
+    assert verdict.retry_after == 21.0
     assert [region for region, _ in verdict.unasked] == ["region-1"]
     assert verdict.fault is Fault.REGION, "one was throttled, the other was not asked"
 

@@ -252,7 +252,7 @@ def test_what_is_dead_is_buried_and_nothing_else() -> None:
     held = store()
     put(held, "a", 1)
     put(held, "b", 2, at=1.0)
-    held.bury(TTL + MAX_STALE)
+    held.bury(TTL + MAX_STALE, held.entries())
     assert names(held) == {"b"}
     held.clear()
     assert len(held) == 0

@@ -65,19 +65,14 @@ def test_a_prefetch_that_is_overtaken_by_a_close_raises_it() -> None:
         house.cache.prefetch(["one", "two", "three"])
 
 
-def test_a_close_before_a_throttled_prefetch_pauses_is_told_at_once() -> None:
+def test_a_close_while_a_throttled_prefetch_waits_is_told_at_once() -> None:
     house = House([OSAKA])
     house.regions.batch_replies[OSAKA] = lambda: Failure(Fault.THROTTLED, "Throttled", "", answered=True)
-    engine = house.cache._engine
-    pause = engine.pause
-
-    def closed_before(until: float, wake: Callable[[], None]) -> Any:
-        in_another_thread(house.cache.close)
-        return pause(until, wake)
-
-    engine.pause = closed_before  # type: ignore[method-assign]
+    warmed = InThread(lambda: house.cache.prefetch(["one", "two"]))
+    house.until(lambda: house.cache.region_health()[OSAKA].throttled_seconds > 0)
+    house.cache.close()
     with pytest.raises(CacheClosedError):
-        house.cache.prefetch(["one", "two"])
+        warmed.result()
 
 
 def test_a_close_between_two_singles_of_a_prefetch_is_no_failure_of_one_secret() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import Counter
+from collections import Counter, deque
 from functools import partial
+from itertools import islice
 from sys import is_finalizing
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
@@ -22,7 +23,7 @@ from secretcache._loads import Actions, Loads
 from secretcache._outcome import error_for, made_again, remembered
 from secretcache._refresher import Refresher
 from secretcache._regions.policy import RegionPolicy
-from secretcache._regions.route import Leg, Purpose, Route, Verdict
+from secretcache._regions.route import Leg, Purpose, Verdict
 from secretcache._rotations import Rotations, ask_primary
 from secretcache._secret import Lifetime, Secret
 from secretcache._store import Entry, HotKey, Store
@@ -46,9 +47,10 @@ __all__ = ["Engine"]
 
 _T = TypeVar("_T")
 
-_REFRESHES = 2
-"""Refreshes under way at a time: half of a lane's threads are left to readers."""
-_NOTHING = Query(SecretId(""))
+_MANY = 256
+"""Entries beyond which they are not gone through at each look, but every 50 ms at most."""
+_BEGUN_AT_ONCE = 4
+"""Refreshes begun before readers get the lock again."""
 _STOOD_STILL = 1.0
 """Seconds after a flight's end at which its readers have gone on, but in a process that was suspended."""
 _PAUSE = 0.05
@@ -83,9 +85,12 @@ class Engine:
         self._refresher = Refresher(weakref.ref(self), runtime) if background else None
         self.lock = runtime.lock()
         self.pid = os.getpid()
-        self._paused: set[Callable[[], None]] = set()
         self._waits = 0
         self._reads: Counter[str] = Counter()
+        self._due: deque[Entry] = deque()
+        """What was due when the background last went through the entries, in order."""
+        self._later = self._surveyed_at = float("-inf")
+        """When an entry falls due next, as far as was seen then; and when that was."""
         self._look_at = float("-inf")
         """When the background thread will look next; it has not looked yet, and will when it is started."""
         self.closed = False
@@ -220,8 +225,6 @@ class Engine:
     def leave(self, waiter: Waiter) -> None:
         """A waiter waits no longer; nothing else changes."""
         waiter.flight.leave(waiter.wake)
-        if self._paused:
-            self._paused.discard(waiter.wake)
 
     def cut_off(self) -> None:
         """A waiter that has left was cancelled or interrupted.
@@ -351,14 +354,6 @@ class Engine:
             self._loads.advance(flight, now, act)
             return Waiter(None, queries[0], flight, now + timeout, wake, forced=True)
 
-    def pause(self, until: float, wake: Callable[[], None]) -> Waiter:
-        """A part in nothing, until that time."""
-        now = self._runtime.now()
-        self._paused.add(wake)
-        route = Route((), self._loads.board, _NOTHING, Purpose.REFRESH, now, until, until)
-        nothing = Flight((_NOTHING,), route, wake_at=until)
-        return Waiter(None, _NOTHING, nothing, until, wake, forced=True)
-
     def error(self, query: Query, flight: Flight) -> SecretCacheError:
         """The error of a reader whose flight brought nothing, or has not yet."""
         legs = tuple(flight.route.legs)
@@ -430,7 +425,6 @@ class Engine:
         """Ends every wait with `CacheClosedError`, and every thread but those that are stuck in an attempt."""
         with self._step() as act, act, self.lock:
             self.closed = True
-            act.extend(self._paused)
             act.extend(wake for flight in self._loads.open for wake in flight.waiters())
             self._loads.close()
             act.extend(self.rotations.hooks.close())
@@ -449,19 +443,26 @@ class Engine:
             if self.closed:
                 return None
             self._loads.pass_time(now, act)
-            self.store.bury(now)
-            self._refresh_due(now, act)
+            entries = self.store.entries() if self._surveys(now) else None
+        if entries is not None:
+            self._survey(entries, now)
+        while self._refresh_some():
+            continue
+        with self._step() as act, act, self.lock:
+            if self._is_closed():
+                return None
+            now = self._runtime.now()
             while (region := self._loads.board.probe_due(now)) and (entry := self._read_last()):
                 self._probe(region, self._query(entry), now, act)
-            later = [entry.refresh_at for entry in self.store.entries() if entry.refresh_at > now]
             probe_at = self._loads.board.next_probe_at() if len(self.store) else float("inf")
             moments = [
                 self.rotations.load_hooked(now, act),
                 probe_at,
                 self._loads.cap_at(),
-                *(flight.wake_at for flight in self._loads.open),
+                self._loads.next_look(),
             ]
-            self._look_at = max(now + _PAUSE, min([*later, *moments], default=float("inf")))
+            # What is due and not begun is begun when a refresh that is under way ends, which nudges this thread.
+            self._look_at = max(now + _PAUSE, min([self._later, *moments]))
             return self._look_at
 
     # What an attempt tells, from its lane's thread.
@@ -470,20 +471,20 @@ class Engine:
         """Whether the request is still wanted, now that a thread has time for it. Sends: its client is there too."""
         with self._step() as act, act, self.lock:
             now, loads = self._runtime.now(), self._loads
-            wanted = not self.closed and loads.taken(flight, leg, now)
-            return wanted and (not sends or loads.started(flight, leg, now))
+            wanted = not self.closed and loads.taken(flight, leg, now, act)
+            return wanted and (not sends or loads.started(flight, leg, now, act))
 
     def started(self, flight: Flight | None, leg: Leg) -> bool:
         """Whether the request is still wanted, now that its client is there."""
         with self._step() as act, act, self.lock:
-            return not self.closed and self._loads.started(flight, leg, self._runtime.now())
+            return not self.closed and self._loads.started(flight, leg, self._runtime.now(), act)
 
     def ended(self, flight: Flight | None, leg: Leg, outcome: dict[Query, Secret] | Failure) -> None:
         """An attempt has its outcome. Its flight may be gone long since; what it brought is held all the same."""
         with self._step() as act, act, self.lock:
             now = self._runtime.now()
             outcome = self._own(outcome, now)
-            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now)
+            failure = self._loads.ended(flight, leg, outcome if isinstance(outcome, Failure) else None, now, act)
             if self.closed:
                 return
             if failure is None and not isinstance(outcome, Failure):
@@ -509,24 +510,55 @@ class Engine:
         if self.closed:
             raise CacheClosedError("this SecretCache is closed: make a new one, or close it later")
 
-    def _refresh_due(self, now: float, act: Actions) -> None:
-        due = sorted((one for one in self.store.entries() if self._is_due(one, now)), key=_refresh_at)
-        for entry in due:
-            if sum(flight.background for flight in self._loads.open) >= _REFRESHES:
-                return
-            query = self._query(entry)
-            if self._loads.joinable(query, now) is None:
-                flight = self.rotations.begin(query, now, self._settings.timeout, Purpose.REFRESH)
-                self._loads.advance(flight, now, act)
+    def _is_closed(self) -> bool:
+        """Whether it has been closed since the last look."""
+        return self.closed
+
+    def _surveys(self, now: float) -> bool:
+        """Whether the background goes through the entries: not at each end of a refresh, where they are many."""
+        return len(self.store) <= _MANY or now >= self._surveyed_at + _PAUSE
+
+    def _survey(self, entries: list[Entry], now: float) -> None:
+        """Looks which entries are due, dead and next. Without the lock: what it finds is asked again under it."""
+        due = sorted((one for one in entries if one.refresh_at <= now), key=_refresh_at)
+        later = min((one.refresh_at for one in entries if one.refresh_at > now), default=float("inf"))
+        dead = [one for one in entries if one.dead_at <= now]
+        self._due, self._later, self._surveyed_at = deque(due), later, now
+        for first in range(0, len(dead), _BEGUN_AT_ONCE):
+            with self._step() as act, act, self.lock:
+                self.store.bury(self._runtime.now(), dead[first : first + _BEGUN_AT_ONCE])
+
+    def _refresh_some(self) -> bool:
+        """Begins some of the refreshes that are due; whether there are more to begin."""
+        with self._step() as act, act, self.lock:
+            now, loads = self._runtime.now(), self._loads
+            for _ in range(_BEGUN_AT_ONCE):
+                if self.closed or not self._due:
+                    return False
+                if loads.in_background >= loads.share_of_background:
+                    loads.want_more(act)
+                    return False
+                entry = self._due.popleft()
+                if self._is_due(entry, now):
+                    self._refresh(entry, now, act)
+            return True
+
+    def _refresh(self, entry: Entry, now: float, act: Actions) -> None:
+        query = self._query(entry)
+        if self._loads.joinable(query, now) is None:
+            flight = self.rotations.begin(query, now, self._settings.timeout, Purpose.REFRESH)
+            self._loads.advance(flight, now, act)
 
     def _is_due(self, entry: Entry, now: float) -> bool:
-        if entry.refresh_at > now:
+        if entry.refresh_at > now or not self.store.holds(entry):
             return False
-        return self._freshness.is_due(entry, now, pinned=entry.is_current and self.store.is_pinned(entry))
+        return self._freshness.is_due(entry, now) or (
+            entry.is_current and self.store.is_pinned(entry) and self._freshness.is_due(entry, now, pinned=True)
+        )
 
     def _read_last(self) -> Entry | None:
         """What a probe asks for: the current version that was read last."""
-        current = (entry for entry in self.store.entries() if entry.is_current)
+        current = (entry for entry in islice(self.store.entries(), _MANY) if entry.is_current)
         return max(current, key=lambda entry: entry.last_read, default=None)
 
     def _probe_beside(self, query: Query, now: float, act: Actions) -> None:
@@ -621,7 +653,7 @@ class Engine:
         held = {query: self._hold(query, secret, ticket, now) for query, secret in secrets.items()}
         for query in secrets if self._negatives else ():
             self._disprove(query)
-        released = self.rotations.released(self._loads.open, secrets)
+        released = self.rotations.released(self._loads.newer, secrets)
         awaited = bool(flight and flight.awaited) or any(one.awaited for one in released)
         self.rotations.arrived(secrets, now, act, awaited=awaited)
         for waiting in released:
@@ -718,10 +750,10 @@ class Engine:
             self.store.refuse(query, self._loads.ticket)
             self._loads.refused(query)
         elif entry is not None:
-            self._freshness.postpone(entry, now, refused=verdict.refused)
+            self._freshness.postpone(entry, now, refused=verdict.refused, throttled=verdict.throttled)
             if entry.last_read >= self._freshness.stale_at(entry):  # at the speed of a hit, which tells nobody
                 self._tell_stale(entry, now)
-            self.store.bury(now)
+            self.store.bury(now, (entry,))
 
     def _wake_background(self, act: Actions, *, nudge: bool = False) -> None:
         if self._refresher is not None and (nudge or not self._refresher.started):

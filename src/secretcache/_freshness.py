@@ -22,6 +22,8 @@ _RECHECKS = (1.0, 2.0, 4.0)
 """Seconds after which a lagging region's older version has the primary asked."""
 _REFUSED_STANDS_IN = 3600.0
 """Seconds that a value stands in after some, but not all, regions have said missing, deleted or denied."""
+_FLOOR = 1.0
+"""Seconds at least between two requests of the background for one value, whatever `ttl` is."""
 _MOST_FAILURES = 100  # far beyond, a power of the growth is no float any more
 _IDLE_AFTER = 3600.0
 """Seconds unread after which a secret is no longer refreshed in the background: 0.05 USD per 10 000 calls."""
@@ -69,7 +71,7 @@ class Freshness:
         """Sets an entry's times after an answer. Ages count from when its request was sent."""
         asked, low, high = entry.secret.requested_at, *_AHEAD
         part = 1.0 if entry.which[1] else low + (high - low) * self.random()
-        entry.refresh_at = asked + (self.stale_at(entry) - asked) * part
+        entry.refresh_at = asked + max((self.stale_at(entry) - asked) * part, _FLOOR if self.background else 0.0)
         entry.dead_at = asked + self.ttl + self.max_stale
         entry.serve_until = self.stale_at(entry) if self.background else entry.refresh_at
         entry.failures = 0
@@ -78,10 +80,14 @@ class Freshness:
         """When `ttl` is over. A version read by its id never changes: only the right to read it is asked again."""
         return entry.secret.requested_at + (max(self.ttl, self.max_stale) if entry.which[1] else self.ttl)
 
-    def postpone(self, entry: Entry, now: float, *, refused: bool) -> None:
-        """Sets an entry's times after no region could answer: the old value stands in, and when to ask again."""
+    def postpone(self, entry: Entry, now: float, *, refused: bool, throttled: bool = False) -> None:
+        """Sets an entry's times after no region could answer: the old value stands in, and when to ask again.
+
+        Throttled: a region works, and its gate bounds the requests. So the wait does not grow, and the value is fresh
+        soon after the storm.
+        """
         entry.failures += 1
-        entry.refresh_at = now + self.retry.seconds(entry.failures, self.random())
+        entry.refresh_at = now + self.retry.seconds(1 if throttled else entry.failures, self.random())
         if refused:
             entry.dead_at = min(entry.dead_at, now + _REFUSED_STANDS_IN)
         until = max(self.stale_at(entry), entry.refresh_at + self.takeover) if self.background else entry.refresh_at

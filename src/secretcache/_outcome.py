@@ -92,7 +92,8 @@ def remembered(error: SecretCacheError, seconds: float) -> SecretCacheError:
 
 def _told(leg: Leg, now: float, host: str) -> Attempt:
     ended = now if leg.ended_at is None else leg.ended_at
-    silent = "no answer yet" if leg.ended_at is None else "its answer is too old by now: the process stood still"
+    waits = "no answer yet" if leg.taken_at is not None else "queued: every thread of this region was busy"
+    silent = waits if leg.ended_at is None else "its answer is too old by now: the process stood still"
     return Attempt(leg.region, host, str(leg.failure or silent), max(0.0, ended - leg.wanted_at))
 
 

@@ -24,7 +24,6 @@ __all__ = ["Prefetch", "PrefetchResult"]
 
 _BATCH = 20
 """BatchGetSecretValue's own limit."""
-_THROTTLE_PAUSE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +60,26 @@ class Prefetch:
         return PrefetchResult(tuple(text for text in self.wanted if text not in failed), MappingProxyType(failed))
 
     def _batches(self, cold: list[Query], singly: list[Query]) -> Iterator[Waiter]:
-        while cold:
-            chunks = [cold[first : first + _BATCH] for first in range(0, len(cold), _BATCH)]
-            waiters = [self._batch(tuple(chunk)) for chunk in chunks if len(chunk) > 1]
-            alone = self._begun(chunk[0] for chunk in chunks if len(chunk) == 1)
-            yield from waiters
-            cold = [query for waiter in waiters for query in self._left_of(waiter, singly)]
-            yield from self._concluded(alone)
-            if cold:
-                yield self.engine.pause(min(self.now() + _THROTTLE_PAUSE, self.deadline), self.wake)
+        chunks = [cold[first : first + _BATCH] for first in range(0, len(cold), _BATCH)]
+        waiters = [self._batch(tuple(chunk)) for chunk in chunks if len(chunk) > 1]
+        alone = self._begun(chunk[0] for chunk in chunks if len(chunk) == 1)
+        for waiter in waiters:
+            yield waiter
+            singly += self._left_of(waiter)
+        yield from self._concluded(alone)
 
     def _batch(self, queries: tuple[Query, ...]) -> Waiter:
         return self.engine.begin_batch(queries, self._seconds_left(), self.wake)
 
-    def _left_of(self, waiter: Waiter, singly: list[Query]) -> list[Query]:
-        """What to ask for in a batch again, because it was throttled; what to ask for singly goes there."""
+    def _left_of(self, waiter: Waiter) -> Iterable[Query]:
+        """What a batch has not brought, to be asked for singly; where it was throttled it has waited by itself."""
         flight = waiter.flight
         if flight.secrets is not None:
-            singly += [query for query in flight.queries if query not in flight.secrets]
-        elif flight.verdict is not None and _throttled(flight.verdict) and self._seconds_left() > _THROTTLE_PAUSE:
-            return list(flight.queries)
-        elif flight.verdict is not None and _not_allowed(flight.verdict):
-            singly += flight.queries
-        else:
-            self._errors.update({query: self.engine.error(query, flight) for query in flight.queries})
-        return []
+            return [query for query in flight.queries if query not in flight.secrets]
+        if flight.verdict is not None and _not_allowed(flight.verdict):
+            return flight.queries
+        self._errors.update({query: self.engine.error(query, flight) for query in flight.queries})
+        return ()
 
     def _begun(self, queries: Iterable[Query]) -> list[Waiter]:
         return [waiter for query in queries if (waiter := self._single(query))]
@@ -111,10 +105,6 @@ class Prefetch:
 
     def _seconds_left(self) -> float:
         return max(0.0, self.deadline - self.now())
-
-
-def _throttled(verdict: Verdict) -> bool:
-    return any(leg.failure is not None and leg.failure.fault is Fault.THROTTLED for leg in verdict.legs)
 
 
 def _not_allowed(verdict: Verdict) -> bool:

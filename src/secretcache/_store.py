@@ -309,10 +309,14 @@ class Store:
                 self._remove(entry)
         self._tombstones.set(bare, ticket)
 
-    def bury(self, now: float) -> None:
-        """Forgets what may not be served any more."""
-        for entry in self.entries():
-            if now >= entry.dead_at:
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry is still held."""
+        return entry in self._entries
+
+    def bury(self, now: float, entries: Iterable[Entry]) -> None:
+        """Forgets what may not be served any more, of these."""
+        for entry in entries:
+            if now >= entry.dead_at and entry in self._entries:
                 self._remove(entry)
 
     def clear(self) -> None:

@@ -12,7 +12,7 @@ from secretcache import CacheClosedError, SecretCache, SecretCacheError
 from simulation.callers import Caller
 from simulation.cloud import Vault, Weather
 from simulation.machine import chance
-from simulation.world import House, World
+from simulation.world import CROWD, House, World
 
 _FAILING = ("refused", "500", "503", "timeout", "hang", "garbage")
 _WEATHER: tuple[str, ...] = (
@@ -306,6 +306,20 @@ def burst(world: World, draw: Random) -> None:
         world.machine.start(caller.run, "passer-by", house.process)
 
 
+def crowd(world: World, draw: Random) -> None:
+    """Many cold secrets at once, more than a lane has threads: at a slow, a silent or a throttling region."""
+    house = _house(world, draw)
+    # A small cache would forget which versions of the other secrets it has seen.
+    if house is None or world.plan.max_entries < 2 * len(CROWD):
+        return
+    for region in world.plan.regions[: draw.choice([1, 2])]:
+        kind = draw.choice(["slow", "slow", "throttled", "throttled", "hang", "fair"])
+        _set(world, draw, region, kind, draw.choice([1.0, 4.0]), rate=draw.choice([1.0, 0.6]))
+    for name in CROWD[: draw.choice([8, 16, 24])]:
+        caller = Caller(world, house, draw.randrange(1 << 30))
+        world.machine.start(lambda caller=caller, name=name: _cold(caller, name), "crowd", house.process)  # type: ignore[misc]
+
+
 def no_threads(world: World, draw: Random) -> None:
     house = _house(world, draw)
     if house is not None:
@@ -494,6 +508,7 @@ _KINDS: dict[str, Callable[[World, Random], None]] = {
     "reopen": reopen,
     "no threads": no_threads,
     "burst": burst,
+    "crowd": crowd,
     "hook": hook,
     "cross": cross,
     "disaster": disaster,

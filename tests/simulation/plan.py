@@ -23,6 +23,7 @@ _KINDS = (
     ("reopen", 5),
     ("no threads", 2),
     ("burst", 12),
+    ("crowd", 5),
     ("hook", 4),
     ("cross", 8),
 )

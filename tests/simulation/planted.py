@@ -27,6 +27,7 @@ from secretcache._refresher import Refresher
 from secretcache._regions.board import Board, _Gate
 from secretcache._regions.breaker import Breaker
 from secretcache._regions.route import Route, Verdict
+from secretcache._regions.throttle import Throttle
 from secretcache._rotations import Rotations
 from secretcache._secret import Secret
 from secretcache._store import Store
@@ -328,9 +329,9 @@ def _same_flights(real: Any) -> Any:
 
 def _make_clients_under_the_lock(_: Any) -> Any:
     def started(engine: Any, flight: Any, leg: Any) -> bool:
-        with engine.lock:
+        with engine._step() as act, engine.lock:
             engine._transport.prepare(leg.region)
-            wanted: bool = not engine.closed and engine._loads.started(flight, leg, engine._runtime.now())
+            wanted: bool = not engine.closed and engine._loads.started(flight, leg, engine._runtime.now(), act)
             return wanted
 
     return started
@@ -366,8 +367,16 @@ def _close_in_silence(_: Any) -> Any:
     return close
 
 
+def _always(_: Any) -> Any:
+    return lambda *_arguments: False
+
+
+def _since_it_was_wanted(_: Any) -> Any:
+    return lambda _route, leg: leg.wanted_at
+
+
 def _closed_for_ever(_: Any) -> Any:
-    def close(gate: Any, now: float, failure: Any, hint: float = 0.0) -> None:
+    def close(gate: Any, *_arguments: Any) -> None:
         gate.until = _NEVER
 
     return close
@@ -422,4 +431,8 @@ PLANTS = (
     Plant(25, "a remembered version outlives a move of AWSCURRENT", Bridged, "find", _remember_for_ever),
     Plant(22, "a version whose region is lost is kept", Lineage, "_last_resort", _nobody_is_lost),
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
+    Plant(12, "who was throttled asks again at once", Throttle, "close", _nothing),
+    Plant(12, "what is queued is sent although its region throttles", Throttle, "turns_back", _always),
+    Plant(24, "what is queued is asked for elsewhere as well", Route, "_move", _nothing),
+    Plant(24, "a busy lane looks like a silent region", Route, "_queued_since", _since_it_was_wanted),
 )

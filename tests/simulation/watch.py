@@ -91,7 +91,7 @@ def _made(real: Callable[..., Any]) -> Callable[..., Any]:
             part.house = house
         engine.lock.before_release = partial(_look_for_permits, engine)
         engine.bulletin._now = _aside(engine.bulletin._now)
-        engine._loads.open, engine._loads._taken, engine._paused = InOrder(), InOrder(), InOrder()
+        engine._loads.open = InOrder()
         for region in engine._loads.board._regions.values():
             house.breakers[region.breaker] = region.name
 
@@ -113,14 +113,17 @@ def _begun(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _started(real: Callable[..., Any]) -> Callable[..., Any]:
-    def started(loads: Any, flight: Any, leg: Any, now: float) -> Any:
-        wanted = real(loads, flight, leg, now)
+    def started(loads: Any, flight: Any, leg: Any, now: float, act: Any) -> Any:
+        wanted = real(loads, flight, leg, now, act)
         if wanted:
             here = world()
             here.sends += 1
             sent = Sent(here.sends, here.machine.time, leg)
             here.sent_of[leg] = sent
             here.machine.current.sending = sent
+            house_of(loads).moved[leg.region] = now
+            if leg.wanted_at < house_of(loads).throttled_at.get(leg.region, 0.0):
+                here.fail(12, f"a request is sent to {leg.region}, which has throttled since it was decided on")
         return wanted
 
     return started
@@ -138,13 +141,46 @@ def _dispatched(real: Callable[..., Any]) -> Callable[..., Any]:
         if permit is not None and not anew:  # with credentials loaded anew it is the same request
             _check_spacing(here, house, leg, permit, now)
         extra = 1 + any(one.reload for one in flight.route.legs) + flight.route._reloaded
-        if len(flight.route.legs) > len(flight.route.regions) + min(extra, 2):
-            here.fail(
-                12, f"the {len(flight.route.legs)}th request of one flight over {len(flight.route.regions)} regions"
-            )
+        # What is taken back is never sent; what was throttled is asked again, by the schedule of its region's gate.
+        asked = [one for one in flight.route.legs if not one.withdrawn and not one.throttled]
+        if len(asked) > len(flight.route.regions) + min(extra, 2):
+            here.fail(12, f"the {len(asked)}th request of one flight over {len(flight.route.regions)} regions")
+        _check_gate(here, house, leg, now)
+        _check_queue(here, house, flight, leg, now)
+        here.counters["queued"] += len(loads._queued[leg.region]) > 0
         real(loads, flight, leg, now, act)
 
     return dispatch
+
+
+_GATE = 0.5
+"""Seconds for which a region that throttles is left alone, at the least, unless it has answered since."""
+
+
+def _check_gate(here: World, house: House, leg: Any, now: float) -> None:
+    gate = house.gates.get(leg.region, float("-inf"))
+    if now < gate - 1e-9 and not leg.reload:
+        here.fail(12, f"{leg.region} is asked {gate - now:.3f} s before it may be, for it has throttled others")
+
+
+_HEDGE = 0.5
+
+
+def _check_queue(here: World, house: House, flight: Any, leg: Any, now: float) -> None:
+    """24: a queued request is neither doubled nor moved while its lane moves and its reader has time."""
+    for one in flight.route.legs[:-1]:
+        moved_before = (
+            sum(other.region == one.region and other.withdrawn for other in flight.route.legs) > one.withdrawn
+        )
+        if one.running and one.taken_at is None and one.region != leg.region and not moved_before:
+            here.fail(24, f"{leg.region} is asked beside a request that is only queued in {one.region}")
+    one = flight.route.legs[-2] if len(flight.route.legs) > 1 else None
+    if one is None or not one.withdrawn or one.failure.code != "Queued" or one.ended_at != now:
+        return
+    here.counters["moved"] += 1
+    quiet = now - max(house.moved.get(one.region, 0.0), one.wanted_at)
+    if quiet < _HEDGE - 1e-9 and now < one.patience_at:
+        here.fail(24, f"a request leaves the queue of {one.region}, which moved {quiet:.3f} s ago")
 
 
 def _check_spacing(here: World, house: House, leg: Any, permit: Any, now: float) -> None:
@@ -212,7 +248,9 @@ def _check_verdict(here: World, house: House, flight: Any, now: float) -> None:
     if closed and now < route.deadline - 1.0:  # nearer to its end a request has too little time
         here.fail(11, f"the flight of {flight.query} gives up after {now - route.begun_at:.3f} s without a request")
     # One that everybody has left is moved on by whoever looks next.
-    if closed and flight.awaited and house.tries == tries and now > house.tried_at + _PERMIT_LIFE:
+    # A region that throttles is left alone, breaker or not: nobody could try before its gate opened.
+    since = max([house.tried_at, *(house.gates.get(region, house.tried_at) for region in route.regions)])
+    if closed and flight.awaited and house.tries == tries and now > since + _PERMIT_LIFE:
         here.fail(11, f"nobody tried to send a request while the flight of {flight.query} waited for one")
 
 
@@ -246,12 +284,29 @@ def _recorded(real: Callable[..., Any]) -> Callable[..., Any]:
         here, breaker = world(), board._regions[name].breaker
         before, state = breaker.failures, breaker.state
         real(board, name, query, failure, now, **options)
+        house = house_of(board)
+        if house.engine._loads.board is board:  # not that of a cache that was closed
+            _note_gate(house, name, failure, now, options["sent_at"])
         if breaker.failures > before or (breaker.state is not state and breaker.state.value == "open"):
             kind = here.said.get(here.judging) if here.judging is not None else None
             if kind is not None and class_of(kind) != "A" and failure.code != "AttemptTimeout":
                 here.fail(9, f"an answer of class {class_of(kind) or 'none'} ({kind}) moves the breaker of {name}")
 
     return record
+
+
+def _note_gate(house: House, name: str, failure: Any, now: float, sent_at: float) -> None:
+    if failure is None:
+        house.gates.pop(name, None)
+        house.paced.add(name)
+    elif failure.fault is Fault.THROTTLED:
+        # Sent before the gate closed it says nothing new; after an answer in between the pace was only too high.
+        new = sent_at >= house.throttled_at.get(name, 0.0)
+        least = _GATE if new and name not in house.paced else 0.0
+        house.gates[name] = max(house.gates.get(name, 0.0), now + max(least, failure.retry_after))
+        if new:
+            house.throttled_at[name] = now
+            house.paced.discard(name)
 
 
 def _legs_judged(real: Callable[..., Any]) -> Callable[..., Any]:

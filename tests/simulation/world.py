@@ -28,6 +28,8 @@ PATHS = (
     "rollback",
     "row K",
     "throttle gate",
+    "queued",
+    "moved",
     "probe lost",
     "AWSPENDING bridge",
     "fork in flight",
@@ -36,6 +38,8 @@ PATHS = (
     "definitive drop",
 )
 """The rare paths of semantics.md."""
+CROWD = tuple(f"crowd/{number}" for number in range(24))
+"""Secrets that are read in crowds only: each cold read of one waits for a thread of its own."""
 PARKED, OPEN_LONGEST, DWELL = 600.0, 60.0, 30.0
 PEACE_LAG = 5.0
 
@@ -83,6 +87,13 @@ class House:
     floors: dict[tuple[str, str | None, str | None], tuple[int, int]] = field(default_factory=dict)
     """By what was asked: the first request of the refusal that was final, or of the last `invalidate`."""
     permits: dict[str, float] = field(default_factory=dict)
+    gates: dict[str, float] = field(default_factory=dict)
+    """By region: until when it is left alone, because it has throttled."""
+    throttled_at: dict[str, float] = field(default_factory=dict)
+    paced: set[str] = field(default_factory=set)
+    """Regions that have answered since they throttled last."""
+    moved: dict[str, float] = field(default_factory=dict)
+    """By region: when a thread last sent a request."""
     breakers: dict[Any, str] = field(default_factory=dict)
     hooks: dict[int, str] = field(default_factory=dict)
     """By hook: the version it was told of last."""
@@ -131,7 +142,7 @@ class World:
 
             self.machine.trace = deque()
         self.machine.before_time_passes, self.machine.jumped = self._before_time_passes, self._jumped
-        self.cloud = Cloud(self.machine, plan.regions, plan.names, chance("cloud", plan.seed))
+        self.cloud = Cloud(self.machine, plan.regions, (*plan.names, *CROWD), chance("cloud", plan.seed))
         self.databases = {
             name: Database(self.machine, vault, locks=name != plan.names[-1] or len(plan.names) == 1)
             for name, vault in self.cloud.vaults.items()
@@ -169,6 +180,10 @@ class World:
         house.low.clear()
         house.floors.clear()
         house.permits.clear()
+        house.gates.clear()
+        house.paced.clear()
+        house.throttled_at.clear()
+        house.moved.clear()
         house.gone.update(house.numbers)  # one that was called when the old cache was closed tells of it later
         house.numbers.clear()
         house.hooks.clear()
@@ -333,7 +348,8 @@ class World:
         return PARKED if any(house.parked for house in self.houses.values()) else 0.0
 
     def _not_converged(self, house: House) -> tuple[int, str] | None:
-        for name, vault in self.cloud.vaults.items():
+        for name in self.plan.names:
+            vault = self.cloud.vaults[name]
             wanted = version_id(vault.now.current)
             try:
                 version = house.cache.get(name).version_id

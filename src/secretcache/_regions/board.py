@@ -14,6 +14,7 @@ from secretcache._events import Event
 from secretcache._regions.breaker import Breaker, Permit, State
 from secretcache._regions.budget import Budget
 from secretcache._regions.tally import Tally
+from secretcache._regions.throttle import Throttle
 from secretcache._transport import OF_THE_SECRET, Failure, Fault
 
 if TYPE_CHECKING:
@@ -44,13 +45,11 @@ class _Gate:
     cause: BaseException | None = None
     """What closed it last."""
 
-    def close(self, now: float, failure: Failure, hint: float = 0.0) -> None:
+    def close(self, now: float, failure: Failure) -> None:
         self.cause = failure.cause
-        seconds = hint
         if now >= self.until:  # else it was sent before the gate closed: of a burst, all but one say nothing new
-            seconds = max(seconds, min(self.longest, self.first * 2.0 ** min(self.failures, 10)))
+            self.until = now + min(self.longest, self.first * 2.0 ** min(self.failures, 10))
             self.failures += 1
-        self.until = max(self.until, now + seconds)
 
     def open(self) -> None:
         self.until, self.failures, self.cause = _NEVER, 0, None
@@ -62,10 +61,14 @@ class _Region:
     def __init__(self, name: str, policy: RegionPolicy, random: Callable[[], float], now: float) -> None:
         self.name = name
         self.breaker = Breaker(policy, random, now)
-        self.throttled = _Gate(policy.throttle_first, policy.throttle_longest)
+        self.throttled = Throttle(policy, random)
         self.identity = _Gate(policy.identity_first, policy.identity_longest)
         self.parked = _Gate(policy.parked_for, policy.parked_for)
         self.suspect_until = _NEVER
+        self.moved_at = _NEVER
+        """When a thread of its lane last took a request up, or one was answered."""
+        self.valued_at = _NEVER
+        """When the request was sent that brought the last value."""
         self.tally = Tally()
         self.last_error: str | None = None
         self.fault: BaseException | None = None
@@ -98,6 +101,10 @@ class Board:
         self._last_chance_at = _NEVER
         self._reloaded_at = _NEVER
         self._serving: str | None = None
+        self.changed = False
+        """Whether a flight that waits for a region should look again."""
+        self.waiting = 0
+        """Flights that wait for a region."""
 
     # Which region may be asked.
 
@@ -141,6 +148,44 @@ class Board:
             return float("inf")
         gate = max(region.throttled.until, now)
         return gate if region.breaker.closed else max(gate, self._last_chance_at, region.breaker.permit_due(now))
+
+    def is_well(self, name: str) -> bool:
+        """Whether a region has not failed lately: more may be asked of it at once."""
+        region = self._regions[name]
+        return not (region.breaker.failures or region.throttled.paced)
+
+    def spread(self, candidates: Iterable[str], now: float) -> float:
+        """Seconds over which those who wait for one of the candidates come, where they may go out only one by one."""
+        paces = (self._regions[name].throttled for name in candidates)
+        seconds = min((self.waiting * one.gap for one in paces if one.until > now), default=0.0)
+        return min(seconds, self.policy.throttle_first)
+
+    def decided(self, name: str, now: float) -> None:
+        """A request to a region is decided on."""
+        self._regions[name].throttled.take(now)
+
+    def turns_back(self, name: str, wanted_at: float) -> bool:
+        """Whether a request decided on at that time may not be sent any more: the region has throttled others since."""
+        return self._regions[name].throttled.turns_back(wanted_at)
+
+    def moves(self, name: str, now: float) -> None:
+        """A thread of a region's lane has taken a request up, or has an answer."""
+        self._regions[name].moved_at = now
+
+    def moved_at(self, name: str) -> float:
+        """When that was last so: as long as a lane moves, what is queued there waits for nobody who is silent."""
+        return self._regions[name].moved_at
+
+    def valued_since(self, name: str, moment: float) -> bool:
+        """Whether a request sent to a region after that moment has brought a value."""
+        return self._regions[name].valued_at > moment
+
+    def share(self, now: float) -> bool:
+        """Whether a reader may take the one attempt a second that all share who have no region left."""
+        if now < self._last_chance_at:
+            return False
+        self._last_chance_at = now + self.policy.last_chance_pause
+        return True
 
     def tried(self, candidates: Iterable[str], now: float) -> bool:
         """Whether somebody's request is on its way through an open breaker of theirs: its success releases all."""
@@ -225,6 +270,7 @@ class Board:
 
     def give_back(self, name: str, permit: Permit | None, now: float) -> None:
         """A request was never sent."""
+        self.changed = True
         self._regions[name].breaker.give_back(now, permit)
 
     def not_made(self, name: str, failure: Failure, now: float) -> None:
@@ -235,7 +281,7 @@ class Board:
         region = self._regions[name]
         region.tally.counts[failure.fault.name.lower()] += 1
         if failure.fault in (Fault.IDENTITY, Fault.NOT_OFFERED):
-            self._failed(region, None, failure, now)
+            self._failed(region, None, failure, now, now)
 
     def record(  # noqa: PLR0913 - one fact each
         self,
@@ -249,6 +295,7 @@ class Board:
     ) -> None:
         """Takes note of what came of a request. `query`: the secret it was about, if it was about one."""
         region = self._regions[name]
+        self.changed = True
         before = region.breaker.state
         outcome = "answered" if failure is None else failure.fault.name.lower()
         region.tally.counts[outcome] += 1
@@ -259,7 +306,7 @@ class Board:
         if failure is None or failure.answered:
             self._answered(region, now, sent_at)
         if failure is not None:
-            self._failed(region, query, failure, now)
+            self._failed(region, query, failure, now, sent_at)
         elif query is not None and self._refusals:
             self._refusals.pop((name, query), None)
         self._tell_state(region, before)
@@ -284,30 +331,34 @@ class Board:
         if now - sent_at < self.policy.hedge_after:
             region.suspect_until = _NEVER
 
-    def _failed(self, region: _Region, query: Query | None, failure: Failure, now: float) -> None:
+    def _failed(self, region: _Region, query: Query | None, failure: Failure, now: float, sent_at: float) -> None:
         region.last_error = failure.code
         if failure.fault is Fault.REGION:
             region.fault = failure.cause
-        gate = {
-            Fault.THROTTLED: region.throttled,
-            Fault.IDENTITY: region.identity,
-            Fault.NOT_OFFERED: region.parked,
-        }.get(failure.fault)
-        if gate is not None:
-            gate.close(now, failure, min(failure.retry_after, self.policy.hint_longest))
-            kind = failure.fault.name.lower()
-            self.events.append(Event(kind, region=region.name, seconds=gate.until - now, outcome=failure.code))
+        gate = {Fault.IDENTITY: region.identity, Fault.NOT_OFFERED: region.parked}.get(failure.fault)
+        if failure.fault is Fault.THROTTLED:
+            region.throttled.close(now, failure, sent_at, min(failure.retry_after, self.policy.hint_longest))
+            self._tell_gate(region, failure, region.throttled.until - now)
+        elif gate is not None:
+            gate.close(now, failure)
+            self._tell_gate(region, failure, gate.until - now)
         elif failure.fault in (*OF_THE_SECRET, Fault.FOREIGN) and query is not None:
             self._refusals[region.name, query] = now + self.policy.remember_refusal
 
-    def fine(self, name: str, now: float, *, probe: bool = False) -> None:
-        """A region has brought a value: its gates open."""
-        region = self._regions[name]
+    def _tell_gate(self, region: _Region, failure: Failure, seconds: float) -> None:
+        kind = failure.fault.name.lower()
+        self.events.append(Event(kind, region=region.name, seconds=seconds, outcome=failure.code))
+
+    def fine(self, name: str, now: float, *, probe: bool = False, sent_at: float | None = None) -> None:
+        """A region has brought a value: its gates open, that against throttling little by little."""
+        region, sent_at = self._regions[name], now if sent_at is None else sent_at
+        self.changed = True
+        region.valued_at = max(region.valued_at, sent_at)
         if not probe and name != self._serving:
             if self._serving is not None:
                 self.events.append(Event("failover", region=name, detail=f"answers now, instead of {self._serving}"))
             self._serving = name
-        region.throttled.open()
+        region.throttled.answered(now, sent_at)
         region.identity.open()
         region.parked.open()
         self.budget.succeeded(now)

@@ -41,7 +41,7 @@ class RegionHealth:
     failures_in_a_row: int
     """Region faults since the last answer of the service."""
     stuck_attempts: int
-    """Requests left behind at their cap that have not ended yet: each holds one of the region's four threads."""
+    """Requests left behind at their cap that have not ended yet: each holds one of the region's threads."""
     latency_p50_seconds: float | None
     """Of the last 128 answers, from the request being sent; None before the first."""
     latency_p90_seconds: float | None

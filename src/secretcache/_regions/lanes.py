@@ -1,7 +1,8 @@
-"""Where attempts run: at most four daemon threads for each region.
+"""Where attempts run: four daemon threads for each region, and more while it answers well and requests are queued.
 
 An attempt can be left behind but not stopped (a drip of bytes outlives every socket timeout), so the number of
-threads is the bound on how many can ever be stuck: by construction, not by a check.
+threads is the bound on how many can ever be stuck: by construction, not by a check. So a lane grows by one thread
+with an answer, and not with its queue: of a region that falls silent, no more is stuck than it has just answered.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     from secretcache._runtime import Runtime
 
-__all__ = ["WIDTH", "Lane"]
+__all__ = ["WIDEST", "WIDTH", "Lane"]
 
 WIDTH = 4
-"""Threads of a lane, and so the most attempts that can be stuck in one region."""
+"""Threads of a lane whose region has a queue of its own making, or none: the most attempts that can be stuck there."""
+WIDEST = 32
+"""Threads of a lane in the middle of a burst that its region answers."""
 _IDLE_SECONDS = 10.0
 
 
@@ -45,7 +48,7 @@ class Lane:
         self.name = f"secretcache-{region}"
         self.refusal = ""
         """Why the system granted no thread when one was wanted last, in the interpreter's own words."""
-        self._width = width
+        self._width = self._least = width
         self._runtime = runtime
         self._lock = runtime.lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -74,6 +77,21 @@ class Lane:
         self._unfinished.discard(queued)
         return False
 
+    def widen(self) -> None:
+        """Lets one thread more work at the queue: the region has answered."""
+        with self._lock:
+            self._width = min(self._width + 1, WIDEST)
+        self._has_thread()
+
+    def narrow(self) -> None:
+        """Starts no more threads than at first: the region has failed or is silent."""
+        self._width = self._least
+
+    @property
+    def width(self) -> int:
+        """How many threads it may have now."""
+        return self._width
+
     @property
     def at_work(self) -> int:
         """How many of its threads have a job, or are about to take one."""
@@ -81,15 +99,19 @@ class Lane:
 
     def close(self) -> None:
         """Lets idle threads end now; one that is stuck ends when its attempt does."""
-        for _ in range(self._width):
+        for _ in range(WIDEST):
             self._jobs.put(None)
 
-    def _has_thread(self, job: _Job) -> bool:
-        """Whether there is a thread for the job, now or later; starts one more where that is needed."""
+    def _has_thread(self, job: _Job | None = None) -> bool:
+        """Whether there is a thread for the job, now or later; starts one more where that is needed.
+
+        Without a job: for those that are queued.
+        """
         grows = False
         try:
             with self._lock:
-                self._unfinished.add(job)
+                if job is not None:
+                    self._unfinished.add(job)
                 threads = self._threads + len(self._starting)
                 if threads >= min(len(self._unfinished), self._width):
                     return True

@@ -43,8 +43,22 @@ class RegionPolicy(NamedTuple):
 
     throttle_first: float = 1.0
     throttle_longest: float = 4.0
-    """Without a hint of the server's: less than the default timeout, so that a cold read has a region to try."""
+    """Without a hint of the server's, times a random 0.5 to 1: less than the default timeout, so that a cold read has a
+    region to try."""
     hint_longest: float = 60.0
+    hint_jitter: float = 0.1
+    """The part of the server's hint that is added at random: processes that hear the same do not come back together."""
+    outwaits_throttling: bool = True
+    """Whether a reader without a value waits for the gate and asks again."""
+    pace_first: float = 8.0
+    """Requests a second once the gate opens; a quarter more with each answer, until the region throttles again."""
+    pace_step: float = 0.5
+    """From then on: requests a second more with each answer, half as many with each throttled one."""
+    pace_lowest: float = 0.5
+    pace_highest: float = 60.0
+    """A pace above which there is none any more."""
+    pace_longest: float = 10.0
+    """Without being throttled for so long there is none either."""
     parked_for: float = 600.0
     """For a region that is not enabled for the account, or does not offer the service."""
     reloads: int = 1

@@ -71,8 +71,25 @@ class Leg:
     failure: Failure | None = None
     silent: bool = False
     """Whether it has been told that this region is silent."""
+    withdrawn: bool = False
+    """Whether it was taken back before a thread sent it: its region was not asked."""
     handed_over: bool = False
     """Whether it is among the actions of a step: an interrupt may end a step in which it was only begun."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits for a thread of its region's lane."""
+        return self.ended_at is None and self.taken_at is None
+
+    def withdraw(self, now: float, failure: Failure) -> None:
+        """Takes it back: it will not be sent, and its region may be asked later."""
+        self.withdrawn = True
+        self.end(now, failure)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether its region has answered that it is asked too often."""
+        return self.failure is not None and self.failure.fault is Fault.THROTTLED
 
     @property
     def running(self) -> bool:
@@ -160,6 +177,12 @@ class Verdict(NamedTuple):
         return [leg for leg in self.legs if leg.failure is not None and leg.failure.fault in OF_THE_SECRET]
 
     @property
+    def throttled(self) -> bool:
+        """Whether some region was asked too often: it answers again before long."""
+        failures = [leg.failure for leg in self.legs] + [failure for _, failure in self.unasked]
+        return any(one is not None and one.fault is Fault.THROTTLED for one in failures)
+
+    @property
     def frozen(self) -> bool:
         """Whether the process stood still meanwhile: then nothing is known of the regions."""
         return any(leg.overslept(leg.ended_at) for leg in self.legs if leg.ended_at is not None)
@@ -199,6 +222,12 @@ class Route:
     _stopped: bool = False
     _prepared: bool = False
     _asked_again: bool = False
+    _waited: bool = False
+    """Whether it rests after each throttled answer, for want of a token for another region."""
+    _rest: float = 0.0
+    """By chance, from a half to 1: how long it rests."""
+    _turn_at: float = float("-inf")
+    """When its turn comes among those who wait for a region that lets requests through one by one."""
 
     def __post_init__(self) -> None:
         self._unasked = list(self.regions)
@@ -225,10 +254,22 @@ class Route:
         self._watch_silence(now)
         if self._over(now) or any(leg.running and now < self._turn_over_at(leg) for leg in self.legs):
             return None
-        if self._running() and not self._may_overlap(now):
+        running = self._running()
+        if running and not self._may_overlap(now):
             return None
         self._retry_moment(now)
-        return self._reload(now) or self._next(now) or self._last_chance(now) or self._retry(now)
+        leg = self._reload(now) or self._next(now) or self._last_chance(now) or self._retry(now)
+        if leg is not None:
+            self._move(running, leg, now)
+        return leg
+
+    def _move(self, running: Sequence[Leg], leg: Leg, now: float) -> None:
+        """Takes back what is queued elsewhere: a request moves to the next region, and is not doubled."""
+        before = {one.region for one in self.legs if one.withdrawn}
+        for one in running:
+            if one.queued and one.region not in before:  # once: what comes back to a lane stays there
+                self.board.give_back(one.region, one.permit, now)
+                one.withdraw(now, Failure(Fault.LOCAL, "Queued", f"not sent there: asked {leg.region} instead"))
 
     def only_begun(self, now: float) -> bool:
         """Whether its first request was begun just now, and nobody else's turn comes before some time has passed."""
@@ -245,8 +286,10 @@ class Route:
     def _next(self, now: float) -> Leg | None:
         if self.purpose is Purpose.PROBE:
             return None if self.legs else self._leg(self.regions[0], now, permit=self.permit)
+        if now < self._rests_until(now):
+            return None
         region = self.board.choose(self._left(), self.query, now, avoid_suspects=self.purpose.awaited)
-        return self._leg(region, now) if region and self._may_go_on(now) else None
+        return self._leg(region, now) if region and self._may_go_on(region, now) else None
 
     def _last_chance(self, now: float) -> Leg | None:
         if not self.purpose.insists or self._running() or self._stopped or self.content or self._too_late(now):
@@ -259,10 +302,19 @@ class Route:
         if self._retry_at is None or now < self._retry_at or self._running() or self._too_late(now):
             return None
         self._retry_at = None
-        failed = [leg.region for leg in self.legs if leg.failure and leg.failure.fault is Fault.REGION]
-        region = next((one for one in failed if self.board.may_retry(one, now)), None)
-        self._stopped = True  # once
-        return self._leg(region, now) if region else None
+        failed = [leg for leg in self.legs if leg.failure and leg.failure.fault is Fault.REGION]
+        usable = [leg for leg in failed if self.board.choose((leg.region,), self.query, now, avoid_suspects=False)]
+        for leg in usable:
+            if self.board.valued_since(leg.region, leg.wanted_at) or self.board.budget.take(now):
+                self._stopped = True  # once
+                return self._leg(leg.region, now)
+        if usable and self.board.share(now):
+            self._stopped = True
+            return self._leg(usable[0].region, now)
+        # Without a token it waits for an answer to somebody else, or for its share of one attempt a second.
+        self._stopped = not usable
+        self._retry_at = now + 2.0 * self.board.policy.retry_pause * (1.0 + self.board.random()) if usable else None
+        return None
 
     def _reload(self, now: float) -> Leg | None:
         """The region whose credentials have failed, once more with credentials loaded anew."""
@@ -288,6 +340,7 @@ class Route:
         making_cap = max(policy.making_cap, self.deadline - now) if alone else policy.making_cap
         leg = Leg(region, now, cap, patience, making_cap, permit, reload)
         self.legs.append(leg)
+        self.board.decided(region, now)
         if region in self._unasked:
             self._unasked.remove(region)
         if self.purpose.insists and policy.retries and not self._stopped and self._retry_at is None:
@@ -303,10 +356,16 @@ class Route:
 
     def _hedge_at(self, leg: Leg) -> float:
         policy = self.board.policy
-        latest = leg.wanted_at + policy.hedge_after + policy.hedge_slack
+        if leg.taken_at is None:  # what is before it in the queue is silent for so long
+            return self._queued_since(leg) + policy.hedge_after
+        latest = leg.taken_at + policy.hedge_after + policy.hedge_slack
         if leg.started_at is None:
             return latest
-        return max(leg.wanted_at + policy.hedge_after, min(leg.started_at + policy.hedge_after, latest))
+        return max(leg.taken_at + policy.hedge_after, min(leg.started_at + policy.hedge_after, latest))
+
+    def _queued_since(self, leg: Leg) -> float:
+        """Since when nothing has moved in the lane that a request is queued in."""
+        return max(leg.wanted_at, self.board.moved_at(leg.region))
 
     def _hedges_at_all(self) -> bool:
         return self.board.policy.hedges and self.purpose is Purpose.COLD and bool(self._left())
@@ -316,18 +375,41 @@ class Route:
         if all(not leg.running or now >= leg.patience_at for leg in self.legs):
             return True
         usable = self.board.choose(self._left(), self.query, now, avoid_suspects=True)
+        if usable is not None and all(leg.queued for leg in self._running()):
+            return True  # it moves
         if usable is None or (self._hedges and not self.board.budget.take(now)):
             return False
         self._hedges += 1
         return True
 
-    def _may_go_on(self, now: float) -> bool:
-        """Whether the next region is asked after the last one's answer: from a throttled one, for a token."""
-        failure = self.legs[-1].failure if self.legs else None
-        throttled = not self._stopped and failure is not None and failure.fault is Fault.THROTTLED
-        if throttled and not self.board.budget.take(now):
-            self._stopped = True
+    def _may_go_on(self, region: str, now: float) -> bool:
+        """Whether a region is asked after the last one's answer: from a throttled one to another, for a token.
+
+        Without a token a reader who has no value waits for as long as for a gate; others are told.
+        """
+        last = self.legs[-1] if self.legs else None
+        if last is not None and last.throttled and not last.withdrawn and not self._stopped and not self._waited:
+            self._rest = self._rest or 0.5 + 0.5 * self.board.random()
+            at_once = region != last.region and now < self._rested_at(last)
+            if (at_once or not self._outwaits) and not self.board.budget.take(now):
+                self._waited, self._stopped = self._outwaits, not self._outwaits
+                return False
         return not self._stopped
+
+    @property
+    def _outwaits(self) -> bool:
+        """Whether it waits until a region that is asked too often may be asked again."""
+        return self.purpose.insists and self.board.policy.outwaits_throttling
+
+    def _rests_until(self, now: float) -> float:
+        """Until when it asks nobody, since it was throttled and there is no token for another region."""
+        last = self.legs[-1] if self.legs else None
+        if last is None or last.ended_at is None or not last.throttled or not self._waited:
+            return now
+        return self._rested_at(last)
+
+    def _rested_at(self, leg: Leg) -> float:
+        return (leg.ended_at or 0.0) + self.board.policy.throttle_first * self._rest
 
     def _watch_silence(self, now: float) -> None:
         for leg in self.legs:
@@ -342,10 +424,14 @@ class Route:
         # A thread that sends a request wakes nobody: who looks before it is sent has to look again.
         if leg.started_at is not None:
             return self._silent_at(leg)
-        return (leg.wanted_at if leg.taken_at is None else now) + self.board.policy.hedge_after
+        first = leg.wanted_at + self.board.policy.hedge_after
+        return first if leg.taken_at is None and first > now else now + self.board.policy.hedge_after
 
     def _prepare_at(self) -> float:
-        return self.legs[0].wanted_at + self.board.policy.prepare_after
+        first = self.legs[0]
+        return (self._queued_since(first) if first.taken_at is None else first.taken_at) + (
+            self.board.policy.prepare_after
+        )
 
     def wake_at(self, now: float) -> float:
         """When time by itself changes something next: always later than now, before the deadline."""
@@ -366,8 +452,20 @@ class Route:
             return self.not_before
         if self._too_late(now) or self._stopped or self.content or self.purpose is Purpose.PROBE:
             return _INFINITY
-        chance = self.board.worth_waiting(self._left(), now) if self.purpose.insists else _INFINITY
+        chance = self._chance_at(now) if self.purpose.insists else _INFINITY
         return min(chance, self._retry_moment(now))
+
+    def _chance_at(self, now: float) -> float:
+        """When a region may be asked that may not be now."""
+        left = self._left()
+        at = max(self.board.worth_waiting(left, now), self._rests_until(now))
+        spread = 0.0 if at <= now or at == _INFINITY else self.board.spread(left, now)
+        if not spread:
+            return at
+        if self._turn_at <= now:  # not all at the same moment: they could go out only one by one
+            latest = max(at, self.deadline - 2.0 * self.board.policy.hedge_after)
+            self._turn_at = min(at + self.board.random() * spread, latest)
+        return max(at, self._turn_at)
 
     def _may_be_released(self, now: float) -> bool:
         """Whether another flight is asking a region that this one has not asked: it waits for that to the end."""
@@ -391,11 +489,13 @@ class Route:
         hopeful = bool(self._running()) or self._waits_until(now) < self.deadline or self._may_be_released(now)
         if hopeful and not self._over(now):
             return None
-        reasons = ((region, self.board.why_not(region, now)) for region in self._left())
+        reasons = ((region, self.board.why_not(region, now)) for region in self._unasked)
         unasked = tuple((region, reason) for region, reason in reasons if reason is not None)
         revoked = self._revoked()
         fault = self._sum(unasked)
-        return Verdict(fault, tuple(self.legs), unasked, revoked, self.board.retry_after(now))
+        last = {leg.region: leg for leg in self.legs}
+        told = tuple(leg for leg in self.legs if not leg.withdrawn or last[leg.region] is leg)
+        return Verdict(fault, told, unasked, revoked, self.board.retry_after(now))
 
     @property
     def asks(self) -> bool:
@@ -410,7 +510,12 @@ class Route:
         return self.deadline - now >= min(self.board.policy.attempt_cap, self.deadline - self.begun_at) / 2
 
     def _left(self) -> list[str]:
-        return self._unasked
+        """The regions that may be asked: those that were not, and those that could not be."""
+        if not any(leg.withdrawn or leg.throttled for leg in self.legs):
+            return self._unasked
+        last = {leg.region: leg for leg in self.legs}
+        again = (name for name, leg in last.items() if leg.withdrawn or (leg.throttled and self._outwaits))
+        return [*self._unasked, *again]
 
     def _running(self) -> list[Leg]:
         return [leg for leg in self.legs if leg.running]
@@ -426,7 +531,7 @@ class Route:
     def _revoked(self) -> bool:
         """Row E to D: no listed region knows the key, though it was loaded anew."""
         last = {leg.region: leg for leg in self.legs}
-        known = self._reloaded and not self._left() and bool(last)
+        known = self._reloaded and not self._unasked and bool(last)
         return known and all(leg.failure is not None and leg.failure.revoked for leg in last.values())
 
     def _sum(self, unasked: Sequence[tuple[str, Failure]]) -> Fault:

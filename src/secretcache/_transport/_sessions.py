@@ -42,7 +42,7 @@ __all__ = ["CONNECT_SECONDS", "POOL", "READ_SECONDS", "RegionClient", "default_s
 _SERVICE = "secretsmanager"
 CONNECT_SECONDS = 1
 READ_SECONDS = 2
-POOL = 4  # as many connections as a lane has threads
+POOL = 32  # as many connections as a lane has threads at most
 
 
 class _Request(threading.local):
