@@ -121,8 +121,8 @@ class Caller:
         self._call("prefetch", ",".join(names), 12.0, lambda _: self.house.cache.prefetch(names, timeout=12.0))
 
     def invalidate(self, name: str) -> None:
-        if self.world.plan.foreign_in:
-            return  # the next read would take whichever it finds first
+        if not self.world.plan.forgets:
+            return  # the next read would take whatever it finds first
         self._call("invalidate", name, 0.0, lambda _: self.house.cache.invalidate(name))
 
     def foreign(self, _: str) -> None:

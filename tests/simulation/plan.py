@@ -63,6 +63,8 @@ class Plan:
     calm: float
     """How much longer than in a hurry callers think."""
     events: tuple[Event, ...] = field(repr=False)
+    forgets: bool = True
+    """Whether callers have their cache forget secrets: then what is held is not what the story is about."""
     foreign_in: str = ""
     """The region in which the first name is that of another secret; empty: there is none."""
 
@@ -118,6 +120,7 @@ def _with_disaster(plan: Plan) -> Plan:
         callers=3,
         calm=3.0,
         length=3000.0,
+        forgets=False,
         events=(*harmless, Event(_LOST_AT, "disaster", 100_000)),
     )
 
@@ -127,4 +130,4 @@ def _with_foreign(plan: Plan, region: str) -> Plan:
     gone = ("refuse", "revoke", "reopen")  # they would have the cache begin anew, with whichever it finds first
     kept = [event for event in plan.events if event.kind not in gone]
     events = tuple(replace(event, kind="foreign") if event.number % 12 == 0 else event for event in kept)
-    return replace(plan, max_stale=20_000.0, max_entries=1024, events=events, foreign_in=region)
+    return replace(plan, max_stale=20_000.0, max_entries=1024, forgets=False, events=events, foreign_in=region)
