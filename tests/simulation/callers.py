@@ -121,7 +121,20 @@ class Caller:
         self._call("prefetch", ",".join(names), 12.0, lambda _: self.house.cache.prefetch(names, timeout=12.0))
 
     def invalidate(self, name: str) -> None:
+        if not self.world.plan.forgets:
+            return  # the next read would take whatever it finds first
         self._call("invalidate", name, 0.0, lambda _: self.house.cache.invalidate(name))
+
+    def foreign(self, _: str) -> None:
+        """The other secret of the same name is there for who asks for it by its ARN."""
+        cloud = self.world.cloud
+        if cloud.foreign_in:
+            text = cloud.foreign.arn(cloud.foreign_in)
+            found = self._call("foreign", cloud.foreign.name, 5.0, lambda _: self.house.cache.get(text))
+            if isinstance(found, tuple):
+                self.world.counters["foreign read by its ARN"] += 1
+                if self._check_answer(*found).vault is not cloud.foreign:
+                    self.world.fail(4, f"{text} is asked for, and {found[1].arn} is returned")
 
     def look(self, name: str) -> None:
         """What is told of it carries no value."""
@@ -269,6 +282,8 @@ class Caller:
         said = (version_id(answered.version), answered.stages, answered.region, vault.arn(answered.region), vault.name)
         if told != said or vault.name != call.name or secret["password"] != f"{CANARY}-{answered.version}":
             world.fail(4, f"{call.what} of {call.name} returns {told}, but the answer was {said}")
+        if vault.foreign and call.what != "foreign":
+            world.fail(5, f"{call.what} of {call.name} returns {secret.arn}, which only has the name")
         age = self.machine.current.read_at - answered.sent_at
         # Of a pair, one was read before the other; a login waits for its turn with its value in hand.
         before = world.cloud.arrived.get(answered.sent, self.machine.time) < call.began and call.what in _NOW

@@ -142,7 +142,9 @@ class World:
 
             self.machine.trace = deque()
         self.machine.before_time_passes, self.machine.jumped = self._before_time_passes, self._jumped
-        self.cloud = Cloud(self.machine, plan.regions, (*plan.names, *CROWD), chance("cloud", plan.seed))
+        self.cloud = Cloud(
+            self.machine, plan.regions, (*plan.names, *CROWD), chance("cloud", plan.seed), plan.foreign_in
+        )
         self.databases = {
             name: Database(self.machine, vault, locks=name != plan.names[-1] or len(plan.names) == 1)
             for name, vault in self.cloud.vaults.items()
@@ -213,6 +215,8 @@ class World:
 
     def _note_reply(self, leg: Any, reply: Any, kind: str) -> None:
         kind = kind_of(reply, kind)
+        if kind == "fair" and self.cloud.only_foreign(reply):
+            kind = "foreign"
         if kind == "opt-in":
             self.house().parked = True
         if leg is not None:
@@ -231,6 +235,11 @@ class World:
             self.counters["throttle gate"] += 1
         elif event.name == "bridged" and event.detail == "AWSPENDING":
             self.counters["AWSPENDING bridge"] += 1
+        elif event.name == "divergence" and self.cloud.foreign.arn(self.cloud.foreign_in) in event.detail:
+            self.counters["foreign told"] += 1
+            ours = self.cloud.vaults[self.cloud.foreign.name]
+            if not any(ours.arn(region) in event.detail for region in self.cloud.regions):
+                self.fail(5, f"what was held is not named beside the foreign secret: {event.detail}")
 
     def check_permit(self, region: str, permit: Any) -> None:
         """A permit of which no request is known: it is given to one in the next step, or it has leaked."""
