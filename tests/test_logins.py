@@ -283,6 +283,18 @@ def test_a_version_that_stands_in_for_current_is_not_tried_once_current_has_move
     assert open_door.ask("v2", instead_of="v1").verdict is Verdict.GO
 
 
+def test_that_current_moves_to_a_version_that_stood_in_for_it_is_no_news(open_door: Door) -> None:
+    """The next rotation has begun by then: its password was changed before this process heard that the first ended."""
+    open_door.refuses(open_door.ask())
+    open_door.takes(open_door.ask("v2"))
+    open_door.refuses(open_door.ask("v2", instead_of="v1"))
+    open_door.move("v2")
+    assert open_door.ask("v2").verdict is Verdict.KNOWN
+    open_door.move("v3")
+    open_door.move("v2")
+    assert open_door.ask("v2").verdict is Verdict.GO, "a rollback"
+
+
 def test_the_success_that_ends_the_care_wakes_all_who_wait(door: Door) -> None:
     unbounded = Limits(max_refusals=None)
     door.refuses(door.ask(limits=unbounded))

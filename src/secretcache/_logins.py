@@ -202,7 +202,10 @@ class _Target:
             for one in self.refused.values():
                 one.is_former = True
         before = self.refused.pop(turn.version, None)
-        moves = max(turn.moves, before.moves(turn.cache, turn.moves)) if before else turn.moves
+        # A version that stood in for AWSCURRENT will be AWSCURRENT when its rotation ends. That this process hears of
+        # it after the refusal is no news: the password has changed once more since.
+        moves = turn.moves + (turn.instead_of is not None)
+        moves = max(moves, before.moves(turn.cache, moves)) if before else moves
         self.refused[turn.version] = _Refused(now, number, turn.cache, moves)
         while len(self.refused) > _VERSIONS:
             del self.refused[next(iter(self.refused))]
