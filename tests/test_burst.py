@@ -233,24 +233,26 @@ def test_without_tokens_a_reader_waits_and_does_not_fail() -> None:
 
 
 def test_what_is_queued_when_its_region_throttles_is_not_sent() -> None:
-    """A burst in a lane of four: after the first answers the rest waits for the gate."""
     house = House([OSAKA], _policy=RegionPolicy())
-    bucket, begun = [5], house.runtime.now()
-
-    def limited(call: Call) -> Reply:
-        with lock:
-            bucket[0] -= 1
-            allowed = bucket[0] >= 0 or house.runtime.now() > begun + 0.5
-        return answer(OSAKA, name=call.query.secret.name) if allowed else failure(Fault.THROTTLED)
-
-    lock = threading.Lock()
-    house.regions.replies[OSAKA] = limited
+    house.regions.hold(OSAKA)
     readers = [InThread(lambda n=n: house.cache.get(f"s/{n}")) for n in range(20)]  # type: ignore[misc]
+    house.runtime.until_waiting(20)
+    gates = [house.regions.gate(number) for number in range(WIDTH)]
+    house.runtime.advance(0.1)
+    house.regions.hold()
+    gates[0].answer(failure(Fault.THROTTLED))
+    board = house.cache._engine._loads.board
+    house.until(lambda: board.why_not(OSAKA, house.runtime.now()) is not None)
+    for gate in gates[1:]:
+        gate.answer(answer(OSAKA, name=gate.call.query.secret.name))
+    while house._asks():
+        house.runtime.is_waited_for(readers[0].over)
+    assert len(house.regions.calls) == WIDTH, "those that were under way"
     while not all(reader.over.is_set() for reader in readers):
         if house.runtime.is_waited_for(readers[0].over) and not house._asks():
             house.runtime.advance(0.05)
     assert {reader.result().region for reader in readers} == {OSAKA}
-    assert len(house.regions.calls) <= 20 + WIDTH, "no more were throttled than were under way"
+    assert len(house.regions.calls) == 20 + 1, "the one that was throttled is asked for again"
 
 
 # One failure of many at once.
