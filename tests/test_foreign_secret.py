@@ -143,3 +143,12 @@ def test_once_ours_is_back_the_other_secret_does_not_take_its_place() -> None:
     one.house.runtime.advance(61)
     assert one.house.cache.get(NAME).string == "ours"
     assert one.hooked == []
+
+
+def test_a_secret_that_was_read_by_its_arn_alone_guards_its_name() -> None:
+    house = House(ttl=60.0, _policy=NOTHING_REMEMBERED)
+    has(house, OSAKA, "ours", "AAAAAA")
+    has(house, TOKYO, "theirs", "BBBBBB")
+    assert house.cache.get(arn(OSAKA, NAME, "AAAAAA")).string == "ours"
+    house.fails(OSAKA)
+    assert house.cache.get(NAME).string == "ours", "that the account is ours is learned from the other one's answer"

@@ -569,6 +569,8 @@ class Store:
         was deleted and made again is believed from the region that showed it, or from the primary.
         """
         answered = answered_id(secret.arn, secret.region)
+        if answered is not None and not query.secret.is_arn and answered.account not in self._own_accounts:
+            self._own(answered.account)  # the name may lead to what was read by ARN
         record = self._record(query.secret)
         if record is None or answered is None or query.secret == answered:
             return None

@@ -102,6 +102,7 @@ class House:
     hook_low: dict[int, int] = field(default_factory=dict)
     hook_of: dict[int, str] = field(default_factory=dict)
     hooks_running: int = 0
+    hook_ended_at: float = float("-inf")
     tries: int = 0
     tried_at: float = float("-inf")
     leaving: bool = False
@@ -300,6 +301,7 @@ class World:
     def hook_ended(self, house: House, held: Call | None) -> None:
         """Who waited for a hook goes on now."""
         house.hooks_running -= 1
+        house.hook_ended_at = self.machine.time
         if held is not None:
             held.in_user_code -= 1
             # A pair's reader goes on to further reads, each with its own time.
@@ -339,8 +341,13 @@ class World:
 
     def _judge(self, house: House, bound: float) -> None:
         """22: sooner or later, and before the bound, each key is what the primary says; then the house is left."""
-        while (wrong := self._not_converged(house)) is not None and self.machine.time < bound + self._parked():
-            self.machine.sleep(min(5.0, bound + self._parked() - self.machine.time))
+        while (wrong := self._not_converged(house)) is not None:
+            if self.machine.time < bound + self._parked():
+                self.machine.sleep(min(5.0, bound + self._parked() - self.machine.time))
+            elif wrong[0] == 13 and self._is_told(house):
+                self.machine.sleep(5.0)
+            else:
+                break
         if wrong is not None:
             self.fail(*wrong)
         self.counters["converged"] += 1
@@ -351,6 +358,10 @@ class World:
             self.machine.sleep(60.0)  # whoever hangs, hangs no longer than that
             self._check_nobody_left()
             self.machine.stop()
+
+    def _is_told(self, house: House) -> bool:
+        """Whether a hook that blocks is on its way through the changes it was not told of yet, one after the other."""
+        return house.hooks_running > 0 or self.machine.time < house.hook_ended_at + 1.0
 
     def _parked(self) -> float:
         # Told late, too: by an answer that was under way when peace began.
