@@ -11,8 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,13 @@ class Visits:
         ordered = sorted(self.seconds)
         return ordered[int(len(ordered) * 0.99)]
 
+    @property
+    def longest(self) -> float:
+        return max(self.seconds)
+
+    def with_(self, more: Visits) -> Visits:
+        return Visits(self.seconds + more.seconds, self.statuses + more.statuses)
+
 
 def window(scale: Scale) -> Outcome:
     with (
@@ -55,13 +62,13 @@ def window(scale: Scale) -> Outcome:
             admin.execute(f"GRANT ALL ON rotating_site_visit TO {account.user}")
         alias = account.alias("postgresql", NAME="postgres", CONN_MAX_AGE=0)
         env = site_environment(manager, default=alias)
-        with _site(env, Path(folder) / "log") as port:
-            _visit(port, float(scale(5, 1)))  # the start, and what it loads
-            before = _visit(port, float(scale(20, 2)))
+        with Site.running(env, Path(folder) / "log") as site:
+            site.visit(float(scale(5, 1)))  # the start, and what it loads
+            (before,) = site.visit(float(scale(20, 2))).values()
             account.open_window()
-            inside = _visit(port, float(scale(20, 2)))
+            (inside,) = site.visit(float(scale(20, 2))).values()
             account.close_window()
-            after = _visit(port, float(scale(10, 1)))
+            (after,) = site.visit(float(scale(10, 1))).values()
     lines = [
         Line(f"p99 of an answer, {phase}", visits.p99 * 1000, "ms", note=f"statuses {dict(visits.statuses)}")
         for phase, visits in (("before", before), ("in the window", inside), ("after", after))
@@ -77,66 +84,75 @@ def window(scale: Scale) -> Outcome:
     )
 
 
-@contextmanager
-def _site(env: dict[str, str], log: Path) -> Iterator[int]:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    port = int(listener.getsockname()[1])
-    options = ["--workers=2", "--worker-class=gthread", "--threads=8", f"--bind=fd://{listener.fileno()}"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *options, "rotating_site.wsgi:application"],
-            env=env,
-            pass_fds=[listener.fileno()],
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    listener.close()
-    try:
-        yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(_PATIENCE)
+@dataclass(frozen=True)
+class Site:
+    """The site under gunicorn, in two processes."""
 
+    port: int
 
-def _visit(port: int, seconds: float) -> Visits:
-    """Requests at a steady pace, whatever the answers take: as visitors come."""
-    visits, lock, begun = Visits(), threading.Lock(), time.perf_counter()
-    turns = iter(range(int(seconds * REQUESTS_PER_SECOND)))
+    @classmethod
+    @contextmanager
+    def running(cls, env: dict[str, str], log: Path, threads: int = 8) -> Iterator[Site]:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        port = int(listener.getsockname()[1])
+        options = ["--workers=2", "--worker-class=gthread", f"--threads={threads}", f"--bind=fd://{listener.fileno()}"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", *options, "rotating_site.wsgi:application"],
+                env=env,
+                pass_fds=[listener.fileno()],
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        listener.close()
+        try:
+            yield cls(port)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(_PATIENCE)
 
-    def one_by_one() -> None:
-        while True:
-            with lock:
-                number = next(turns, None)
-            if number is None:
-                return
-            due = begun + number / REQUESTS_PER_SECOND
-            time.sleep(max(0.0, due - time.perf_counter()))
-            status = _ask(port)
-            with lock:
-                visits.seconds.append(time.perf_counter() - due)
-                visits.statuses[status] += 1
+    def visit(
+        self, seconds: float, per_second: int = REQUESTS_PER_SECOND, path: Callable[[], str] = lambda: "/sync/default"
+    ) -> dict[str, Visits]:
+        """Requests at a steady pace, whatever the answers take: as visitors come. What came of them, by path."""
+        visits: defaultdict[str, Visits] = defaultdict(Visits)
+        lock, begun = threading.Lock(), time.perf_counter()
+        turns = iter(range(int(seconds * per_second)))
 
-    visitors = [threading.Thread(target=one_by_one, daemon=True) for _ in range(_VISITORS)]
-    for visitor in visitors:
-        visitor.start()
-    for visitor in visitors:
-        visitor.join()
-    return visits
+        def one_by_one() -> None:
+            while True:
+                with lock:
+                    number = next(turns, None)
+                    if number is None:
+                        return
+                    where = path()
+                due = begun + number / per_second
+                time.sleep(max(0.0, due - time.perf_counter()))
+                status = self._ask(where)
+                with lock:
+                    visits[where].seconds.append(time.perf_counter() - due)
+                    visits[where].statuses[status] += 1
 
+        visitors = [threading.Thread(target=one_by_one, daemon=True) for _ in range(_VISITORS)]
+        for visitor in visitors:
+            visitor.start()
+        for visitor in visitors:
+            visitor.join()
+        return visits
 
-def _ask(port: int) -> int:
-    visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
-    try:
-        visitor.request("GET", "/sync/default")
-        response = visitor.getresponse()
-        response.read()
-    except (OSError, http.client.HTTPException):
-        return 0
-    else:
-        return response.status
-    finally:
-        visitor.close()
+    def _ask(self, path: str) -> int:
+        visitor = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
+        try:
+            visitor.request("GET", path)
+            response = visitor.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException):
+            return 0
+        else:
+            return response.status
+        finally:
+            visitor.close()
 
 
 CASES = [Case("django-window", "Django that logs in for each request, through a rotation's window", window)]

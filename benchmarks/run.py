@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import bursts
+import django_rotations
 import django_window
 import fleet_load
 import freshness
@@ -36,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks.json"
 CASES = [
     case
-    for room in (hits, misses, bursts, starts, outages, freshness, fleet_load, windows, django_window)
+    for room in (hits, misses, bursts, starts, outages, freshness, fleet_load, windows, django_window, django_rotations)
     for case in room.CASES
 ]
 PACKAGES = ["aws-secretsmanager-caching", "aws-lambda-powertools", "boto3", "botocore", "cachetools", "cachebox"]

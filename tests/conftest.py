@@ -11,10 +11,10 @@ import pytest
 from secretcache import SecretCache
 from secretcache._demo.embedded import EmbeddedSecretsManager
 from secretcache._regions.policy import RegionPolicy
-from server_fixtures import mariadb, pgbouncer, postgres, rabbitmq, redis_server
+from server_fixtures import mariadb, mariadb_ed25519, pgbouncer, postgres, rabbitmq, redis_server
 from support import OSAKA, REGIONS, TOKYO, House
 
-__all__ = ["mariadb", "pgbouncer", "postgres", "rabbitmq", "redis_server"]
+__all__ = ["mariadb", "mariadb_ed25519", "pgbouncer", "postgres", "rabbitmq", "redis_server"]
 
 
 @pytest.fixture(autouse=True)

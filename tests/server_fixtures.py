@@ -12,9 +12,9 @@ import pytest
 
 from poolers import PgBouncer, RabbitMQ
 from secretcache._demo.postgres import EmbeddedPostgres
-from servers import MariaDB, Redis, need, need_program
+from servers import MariaDB, Redis, WithPlugin, need, need_program
 
-__all__ = ["mariadb", "pgbouncer", "postgres", "rabbitmq", "redis_server"]
+__all__ = ["mariadb", "mariadb_ed25519", "pgbouncer", "postgres", "rabbitmq", "redis_server"]
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,12 @@ def mariadb() -> Iterator[MariaDB]:
     need_program("mariadbd", "mariadb-install-db", package="mariadb-server")
     with MariaDB() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_ed25519(mariadb: MariaDB) -> WithPlugin:
+    need("nacl")  # by which PyMySQL and asyncmy sign
+    return WithPlugin(mariadb, "ed25519")
 
 
 @pytest.fixture(scope="session")

@@ -161,6 +161,31 @@ class MariaDB(PrivateServer):
         return int(count)
 
 
+class WithPlugin:
+    """The same server, whose users are authenticated by a plugin of it: `ed25519`."""
+
+    def __init__(self, server: MariaDB, plugin: str) -> None:
+        self._server, self._plugin = server, plugin
+        server.execute(f"INSTALL SONAME 'auth_{plugin}'")
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def create_user(self, name: str, password: str) -> None:
+        self._define("CREATE", name, password)
+
+    def set_password(self, name: str, password: str) -> None:
+        self._define("ALTER", name, password)
+
+    def refused_logins(self, user: str) -> int:
+        return self._server.refused_logins(user)
+
+    def _define(self, verb: str, name: str, password: str) -> None:
+        by = f"IDENTIFIED VIA {self._plugin} USING PASSWORD('{escape_string(password)}')"
+        self._server.execute(f"{verb} USER {_account(name)} {by}")
+
+
 def _account(name: str) -> str:
     return f"'{escape_string(name)}'@'%'"
 

@@ -26,12 +26,14 @@ IN_FRONT = {
     "postgres": POSTGRES,
     "pgbouncer": POSTGRES,
     "mariadb": MARIADB,
+    "mariadb_ed25519": MARIADB,
     "redis_server": REDIS,
     "rabbitmq": RABBITMQ,
 }
 """Each server and pooler, and which integrations log in to it."""
 BOTH = [(front, row) for front, server in IN_FRONT.items() for row in ROWS if row.server == server]
-DIRECT = [(front, row) for front, row in BOTH if not front.startswith("pgbouncer")]
+DIRECT = [(front, row) for front, row in BOTH if front not in ("pgbouncer", "mariadb_ed25519")]
+"""Without those that have another way to log in alone."""
 
 
 @dataclass

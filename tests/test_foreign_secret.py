@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secretcache import Event
+from secretcache import Event, SecretNotFoundError
 from secretcache._transport import Call, Fault, Reply
 from support import NOTHING_REMEMBERED, OSAKA, TOKYO, House, answer, arn
 
@@ -109,3 +109,46 @@ def test_a_batch_does_not_bring_the_other_secret() -> None:
     one.house.cache.prefetch([NAME, "prod/api"])
     assert one.house.cache.get(NAME).string == "ours"
     assert one.hooked == []
+
+
+class RefusedForGood(TwoSecrets):
+    """Ours is not there any more; its AWSPREVIOUS is held yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        assert self.house.cache.get(NAME, version_stage="AWSPREVIOUS").string == "ours"
+        self.house.fails(OSAKA, Fault.MISSING, "ResourceNotFoundException")
+        with pytest.raises(SecretNotFoundError):
+            self.house.cache.refresh(NAME)
+        self.house.runtime.advance(11)
+
+
+def test_once_ours_is_refused_for_good_the_other_secret_is_read() -> None:
+    one = RefusedForGood()
+    assert one.house.cache.get(NAME).string == "theirs"
+    assert one.house.cache.get(NAME, version_stage="AWSPREVIOUS").string == "theirs", "both are of one secret"
+    assert one.hooked == ["theirs"]
+
+
+def test_what_is_held_of_the_refused_one_is_served_until_then() -> None:
+    one = RefusedForGood()
+    assert one.house.cache.get(NAME, version_stage="AWSPREVIOUS").string == "ours"
+
+
+def test_once_ours_is_back_the_other_secret_does_not_take_its_place() -> None:
+    one = RefusedForGood()
+    has(one.house, OSAKA, "ours", "AAAAAA")
+    assert one.house.cache.get(NAME).string == "ours"
+    one.house.fails(OSAKA)
+    one.house.runtime.advance(61)
+    assert one.house.cache.get(NAME).string == "ours"
+    assert one.hooked == []
+
+
+def test_a_secret_that_was_read_by_its_arn_alone_guards_its_name() -> None:
+    house = House(ttl=60.0, _policy=NOTHING_REMEMBERED)
+    has(house, OSAKA, "ours", "AAAAAA")
+    has(house, TOKYO, "theirs", "BBBBBB")
+    assert house.cache.get(arn(OSAKA, NAME, "AAAAAA")).string == "ours"
+    house.fails(OSAKA)
+    assert house.cache.get(NAME).string == "ours", "that the account is ours is learned from the other one's answer"

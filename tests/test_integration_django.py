@@ -200,6 +200,23 @@ def test_a_pool_replaces_what_is_idle_at_its_next_use_and_what_is_in_use_when_it
         other.close()
 
 
+def test_a_pool_with_health_checks_steps_over_what_was_killed_and_does_not_sleep(
+    make: Make, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = make("postgres")
+    monkeypatch.setattr("psycopg_pool.pool.sleep", lambda _: pytest.fail("it sleeps"), raising=False)
+    alias = {**POSTGRES, **POOL, "CONN_HEALTH_CHECKS": True, "SECRET": account.secret_id}
+    with databases(site=alias) as connections:
+        connection: Any = connections["site"]
+        connection.pool.open(wait=True)
+        with postgres.admin() as admin:
+            killed = admin.execute(
+                "SELECT pid, pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = %s", [account.user]
+            ).fetchall()
+        assert len(killed) == 2
+        assert session(connection) not in dict(killed)
+
+
 def test_a_pool_may_be_one_of_djangos_own_size(make: Make) -> None:
     account = make("postgres")
     with databases(site={**POSTGRES, "OPTIONS": {"pool": True}, "SECRET": account.secret_id}) as connections:

@@ -272,7 +272,9 @@ def test_where_accounts_are_locked_the_last_refusals_of_a_burst_count(open_door:
     burst = [open_door.ask() for _ in range(2)]
     for late in burst:
         open_door.refuses(late)
-    assert open_door.ask("v2").target.recent(open_door.runtime.now()) == 2
+    target = open_door.ask("v2").target
+    assert target is not None
+    assert target.recent(open_door.runtime.now()) == 2
 
 
 def test_a_version_that_stands_in_for_current_is_not_tried_once_current_has_moved(open_door: Door) -> None:
@@ -281,12 +283,54 @@ def test_a_version_that_stands_in_for_current_is_not_tried_once_current_has_move
     assert open_door.ask("v2", instead_of="v1").verdict is Verdict.GO
 
 
+def test_that_current_moves_to_a_version_that_stood_in_for_it_is_no_news(open_door: Door) -> None:
+    """The next rotation has begun by then: its password was changed before this process heard that the first ended."""
+    open_door.refuses(open_door.ask())
+    open_door.takes(open_door.ask("v2"))
+    open_door.refuses(open_door.ask("v2", instead_of="v1"))
+    open_door.move("v2")
+    assert open_door.ask("v2").verdict is Verdict.KNOWN
+    open_door.move("v3")
+    open_door.move("v2")
+    assert open_door.ask("v2").verdict is Verdict.GO, "a rollback"
+
+
 def test_the_success_that_ends_the_care_wakes_all_who_wait(door: Door) -> None:
     unbounded = Limits(max_refusals=None)
     door.refuses(door.ask(limits=unbounded))
     first, *others = (door.ask("v2", limits=unbounded) for _ in range(20))
     door.takes(first)
     assert set(others) <= set(door.woken)
+
+
+def test_where_no_account_is_locked_a_proven_version_needs_no_turn(door: Door) -> None:
+    limits = Limits(max_refusals=None)
+
+    def wanted(version: str, limits: Limits = limits) -> Turn:
+        return Turn("app", version, limits, 1010.0, lambda: None, door.owner, door.seen)
+
+    assert not door.logins.is_calm(wanted("v1")), "nothing is known of it"
+    door.takes(door.ask(limits=limits))
+    calm = [wanted("v1") for _ in range(3)]
+    assert all(door.logins.is_calm(turn) and turn.verdict is Verdict.GO for turn in calm)
+    assert not door.logins.is_calm(wanted("v2"))
+    assert not door.logins.is_calm(wanted("v1", Limits())), "here accounts are locked"
+    door.logins.end(calm[0])
+    assert not door.logins.refused(calm[1])
+    door.logins.end(calm[1])
+    assert calm[1].outdated, "it had worked: the password has changed"
+    assert not door.logins.is_calm(wanted("v1"))
+    assert door.ask(limits=limits).verdict is Verdict.KNOWN
+    pending = door.ask("v2", limits=limits)
+    assert pending.verdict is Verdict.GO
+    assert not door.logins.is_calm(wanted("v2"))
+    door.takes(pending)
+    assert door.logins.is_calm(wanted("v2"))
+    door.logins.refused(calm[2])
+    door.logins.end(calm[2])
+    assert door.logins.is_calm(wanted("v2")), "it began before the password changed, and says nothing of today"
+    door.move("v1")
+    assert door.ask(limits=limits).verdict is Verdict.GO
 
 
 def test_who_has_waited_longer_goes_first(open_door: Door) -> None:
@@ -349,6 +393,7 @@ def test_what_a_target_remembers_is_bounded(door: Door) -> None:
         door.takes(login)
     for number in range(100):
         door.takes(door.ask(f"good{number}"))
+    assert login.target is not None
     assert len(login.target.refused) <= 16
     assert len(login.target.proven) <= 17
     assert not login.target.waiting

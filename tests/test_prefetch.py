@@ -126,6 +126,16 @@ def test_an_answer_that_is_none_warms_nothing_wrong(reply: dict[str, Any]) -> No
     assert house.cache.get("a").name == "a"
 
 
+@pytest.mark.parametrize("value", [None, "a", 12, ["a"], {}], ids=["null", "text", "number", "list", "empty"])
+def test_a_value_in_a_batch_that_is_no_secret_spoils_only_itself(value: object) -> None:
+    house = House()
+    house.regions.batch_replies[OSAKA] = lambda: {"SecretValues": [value, answer(OSAKA, name="a")]}
+    assert house.cache.prefetch(["a", "b"]).succeeded == ("a", "b")
+    singly = [call.query.secret.name for call in house.regions.calls if isinstance(call, Call)]
+    assert singly == ["b"], "what the batch has not is asked for singly, and nothing else is"
+    assert house.cache.get("a").region == house.cache.get("b").region == OSAKA
+
+
 def test_invalidated_meanwhile_is_not_brought_back() -> None:
     house = House(regions=[OSAKA])
     house.regions.hold(OSAKA)

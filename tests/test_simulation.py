@@ -21,6 +21,7 @@ QUICK = (
     "each reader begins a flight of its own",
     "who leaves ends the flight for the others",
     "an answer has the stages of another",
+    "a foreign secret of the same name is taken",
     "age counts from the answer",
     "a probe's permit is not given back",
     "every region is asked by the first one's ARN",
@@ -34,6 +35,15 @@ def test_no_invariant_breaks_in_some_stories() -> None:
     assert [f"{one.plan.seed}: {one.number} {one.text}" for one in report.failures] == []
     assert report.steps > 10_000
     assert report.counters["converged"] >= 12
+
+
+def test_a_foreign_secret_of_the_same_name_is_met_and_told_and_never_read() -> None:
+    plans = [plan for seed in range(1, 60) if (plan := plan_of(seed, 1500)).foreign_in]
+    with machinery():
+        outcomes = [run(plan) for plan in plans]
+    assert [one.text for one in outcomes if one.number is not None] == []
+    assert sum(one.counters["foreign told"] for one in outcomes) > 0
+    assert sum(one.counters["foreign read by its ARN"] for one in outcomes) > 0
 
 
 def digest(seed: int, hash_seed: str) -> str:

@@ -793,10 +793,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.lanes[leg.region].under_way.remove(attempt)
         outcome = self._ask(attempt, reply)
         was_over, froze = flight.over, leg.running and self.now > leg.cap_at + FREEZE
+        brought = {} if isinstance(outcome, Failure) else outcome
+        found = {query: secret for query, secret in brought.items() if not self._is_foreign(query, secret)}
         if leg.running and not was_over:
-            told = outcome.fault if isinstance(outcome, Failure) else None
+            told = outcome.fault if isinstance(outcome, Failure) else None if found else Fault.FOREIGN
             self.told[leg] = Fault.LOCAL if froze else told
-        found = {} if isinstance(outcome, Failure) else outcome
+        self.reached["foreign"] += len(found) < len(brought)
         for secret in found.values():
             self._note(secret, leg.ticket, reply)
         self.reached["frozen"] += froze
@@ -804,7 +806,7 @@ class EngineMachine(RuleBasedStateMachine):
         dropped_at, evicted = self.dropped_at, self.engine.store.evictions
         with self._step():
             self.engine.ended(None if gone else flight, leg, outcome)
-        if isinstance(outcome, Failure) or froze:
+        if froze or not (found or outcome == {}):
             return
         if flight.fallback is not None and not flight.over:  # it goes back behind what was read: others are asked too
             assert leg.ticket <= dropped_at, "8: an answer ends its flight, but one that something was dropped after"
@@ -814,6 +816,15 @@ class EngineMachine(RuleBasedStateMachine):
         if leg.ticket > dropped_at and (len(found) == 1 or self.engine.store.evictions == evicted):
             for query, secret in found.items():
                 self._is_held(query, secret, leg.ticket)
+
+    def _is_foreign(self, query: Query, secret: Secret) -> bool:
+        """Whether an answer is another secret's, of the same name: what is held then stays, and it is no success."""
+        held = self.engine.store.foreign(query, secret, self.now)
+        if held is None:
+            return False
+        assert _full_id(held) != _full_id(secret), "8: an answer of the secret that is held is one"
+        assert secret.region not in (self.settings.primary_region, held.region), "its region has a say in it"
+        return True
 
     def _ask(self, attempt: Attempt, reply: Reply) -> dict[Query, Secret] | Failure:
         self.wire.reply, self.wire.wrong = reply, None
@@ -843,6 +854,8 @@ class EngineMachine(RuleBasedStateMachine):
             by_name = self.engine.store.find(query._replace(secret=full.without_suffix()))
             # Unless it is known from a later answer to be another secret's, which may have been evicted.
             later = self.engine.store.evictions if by_name is None else by_name.ticket > ticket
+            # A secret that is read by its ARN does not take the name from another one, which may still be served.
+            later = later or (by_name is not None and _full_id(by_name.secret) != full and self.now < by_name.dead_at)
             assert by_name is entry or later, "an answer's partial ARN is an alias"
 
     @rule(what=st.sampled_from(RARELY), drawn=_IDS, number=_ANY)
@@ -1031,8 +1044,9 @@ class EngineMachine(RuleBasedStateMachine):
         told = {leg.region: self.told.get(leg, Fault.REGION) for leg in flight.route.legs}
         if told.get(self.settings.primary_region or "") in (Fault.DENIED, Fault.DELETED):
             return True
-        # A region that is not enabled for the account cannot hold the secret: it has no say.
-        say = [fault for region in self.regions if (fault := told.get(region)) is not Fault.NOT_OFFERED]
+        # A region that is not enabled for the account cannot hold the secret, and another one of its name is none.
+        say = [told.get(region) for region in self.regions]
+        say = [fault for fault in say if fault not in (Fault.NOT_OFFERED, Fault.FOREIGN)]
         return bool(say) and all(fault in REFUSALS for fault in say)
 
     def _all_judged(self) -> None:
@@ -1170,6 +1184,7 @@ RARE = (
     "definitive drop",
     "evicted",
     "failed",
+    "foreign",
     "frozen",
     "hit",
     "invalidated under way",
@@ -1183,9 +1198,7 @@ RARE = (
 )
 
 
-def by_ticket(  # noqa: PLR0917 - as the method it stands in for
-    lineage: Lineage, region: str, version: str, ticket: int, now: float, primary: str | None, _silent: object
-) -> Judgement:
+def by_ticket(lineage: Lineage, _region: str, version: str, ticket: int, *_circumstances: object) -> Judgement:
     """As if every region were the primary: which version may replace which has tests of its own."""
     if ticket <= max((asked for _, asked in lineage.shown.values()), default=0):
         return Judgement.LATE

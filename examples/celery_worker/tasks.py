@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from secretcache import default_cache
+from secretcache.integrations.celery import follow
 from secretcache.integrations.psycopg_pool import ConnectionPool
 
-# A broker of files, so that the example needs none that runs. Yours is another.
-_folder = Path(os.environ.get("EXAMPLE_BROKER", "."))
-app = Celery("tasks", broker="filesystem://", backend=f"file://{_folder / 'results'}")
-app.conf.update(
-    broker_transport_options={
-        "data_folder_in": str(_folder / "queue"),
-        "data_folder_out": str(_folder / "queue"),
-        "control_folder": str(_folder / "control"),
-    },
-    broker_connection_retry_on_startup=True,
-    worker_prefetch_multiplier=1,
-)
+app = Celery("tasks", broker="redis://", backend="redis://")  # the secret says which host
+follow(app, broker="prod/redis", backend="prod/redis")
+app.conf.update(broker_connection_retry_on_startup=True, worker_prefetch_multiplier=1)
 
 _pools: list[ConnectionPool] = []
 

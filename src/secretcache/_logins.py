@@ -103,8 +103,10 @@ class Turn:
     outdated: bool = False
     """Whether its refusal shows that the password has changed: what was refused before may work now."""
     began: int = 0
+    """The number of this login among those of the process; 0: it began without waiting for a turn."""
     moves: int = 0
-    target: _Target = field(init=False, repr=False)
+    target: _Target | None = field(default=None, repr=False)
+    """Where it waits or is in flight; None: it does neither."""
 
 
 class _Refused:
@@ -167,6 +169,10 @@ class _Target:
         """Whether the target has refused as many logins as these limits allow."""
         return limits.max_refusals is not None and self.recent(now) >= limits.max_refusals
 
+    def is_calm(self, version: str) -> bool:
+        """Whether nothing keeps a login with this version waiting."""
+        return not self.careful and version in self.proven and version not in self.refused
+
     def recent(self, now: float) -> int:
         """How many refusals count now."""
         return sum(now - at < REFUSALS_SECONDS for at, _ in self.refusals)
@@ -196,7 +202,10 @@ class _Target:
             for one in self.refused.values():
                 one.is_former = True
         before = self.refused.pop(turn.version, None)
-        moves = max(turn.moves, before.moves(turn.cache, turn.moves)) if before else turn.moves
+        # A version that stood in for AWSCURRENT will be AWSCURRENT when its rotation ends. That this process hears of
+        # it after the refusal is no news: the password has changed once more since.
+        moves = turn.moves + (turn.instead_of is not None)
+        moves = max(moves, before.moves(turn.cache, moves)) if before else moves
         self.refused[turn.version] = _Refused(now, number, turn.cache, moves)
         while len(self.refused) > _VERSIONS:
             del self.refused[next(iter(self.refused))]
@@ -236,6 +245,22 @@ class Logins:
         self._targets: cachetools.LRUCache[Hashable, _Target] = cachetools.LRUCache(_TARGETS)
         self._number = 0
 
+    def is_calm(self, turn: Turn) -> bool:
+        """Whether the login may begin without a turn; then its turn says so.
+
+        The server locks no accounts, logins are not going one at a time, and this version has logged in there and was
+        not refused since. A success would change nothing, and a refusal is recorded as that of a login that began
+        before it.
+        """
+        if turn.limits.max_refusals is not None:
+            return False
+        with self._lock:
+            target = self._targets.get(turn.key)
+            calm = target is not None and target.is_calm(turn.version)
+        if calm:
+            turn.verdict = Verdict.GO
+        return calm
+
     def ask(self, turn: Turn) -> Turn:
         """Gets in line."""
         with self._lock:
@@ -249,14 +274,15 @@ class Logins:
 
     def look(self, turn: Turn) -> float | None:
         """When a waiter should look again; None when its turn has a verdict."""
+        target = _target_of(turn)
         held, moves = turn.seen()
         with self._lock:
             now, turn.woken_at = self._now(), float("inf")
-            turn.verdict = turn.target.judge(turn, held, moves, now)
+            turn.verdict = target.judge(turn, held, moves, now)
             if turn.verdict is Verdict.GO:
                 self._number += 1
                 turn.began, turn.moves = self._number, moves
-                turn.target.flying[turn] = None
+                target.flying[turn] = None
         if turn.verdict is not None:
             return None
         self._wake(turn.held_up, now)
@@ -265,6 +291,8 @@ class Logins:
     def leave(self, turn: Turn) -> None:
         """A waiter waits no longer."""
         # Without the lock, as in end(): a task that is collected leaves too, wherever the collector happens to run.
+        if turn.target is None:  # an interrupt came before it got in line, or it needed no turn
+            return
         turn.target.waiting.pop(turn, None)
         # No more than these can go at once after a refusal or where the server locks accounts. A waiter gets in line
         # before it looks, and a login that leaves makes room before it wakes the others: no wake-up falls between.
@@ -272,8 +300,9 @@ class Logins:
 
     def end(self, turn: Turn) -> None:
         """Gives a turn back, whatever came of it."""
-        turn.target.flying.pop(turn, None)
-        self.leave(turn)
+        if turn.target is not None:
+            turn.target.flying.pop(turn, None)
+            self.leave(turn)
 
     def refused_by(self, key: Hashable, *, formerly: bool) -> frozenset[str]:
         """The versions that the target has refused. `formerly`: also before its password last changed."""
@@ -291,19 +320,24 @@ class Logins:
 
     def accepted(self, turn: Turn) -> None:
         """Records that the target took the version; wakes all who wait where they no longer go one at a time."""
+        target = _target_of(turn)
         with self._lock:
-            was_careful = turn.target.careful
-            turn.target.accepted(turn)
-            woken = tuple(turn.target.waiting) if was_careful and not turn.target.careful else ()
+            was_careful = target.careful
+            target.accepted(turn)
+            woken = tuple(target.waiting) if was_careful and not target.careful else ()
         self._wake(woken, self._now())
 
     def refused(self, turn: Turn) -> bool:
         """Records a refusal, wakes those who wait with that version; returns whether it was the last one allowed."""
+        if not turn.began:  # it began without a turn: when AWSCURRENT had moved as often as now, as far as is known
+            _, turn.moves = turn.seen()
+            self.ask(turn)
+        target = _target_of(turn)
         with self._lock:
             now = self._now()
-            turn.target.rejected(turn, self._number, now)
-            spent = turn.target.is_spent(turn.limits, now)
-            woken = [one for one in tuple(turn.target.waiting) if one.version == turn.version]
+            target.rejected(turn, self._number, now)
+            spent = target.is_spent(turn.limits, now)
+            woken = [one for one in tuple(target.waiting) if one.version == turn.version]
         self._wake(woken, now)
         return spent
 
@@ -312,6 +346,11 @@ class Logins:
         for one in turns:
             one.woken_at = min(one.woken_at, now)
             one.wake()
+
+
+def _target_of(turn: Turn) -> _Target:
+    assert turn.target is not None  # noqa: S101 - ask() has set it
+    return turn.target
 
 
 _of_process: dict[int, Logins] = {}

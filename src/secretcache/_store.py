@@ -46,6 +46,8 @@ class Record:
     """Its versions, once a second one was seen."""
     shown_in: tuple[str, ...] = ()
     """The regions that have shown it."""
+    refused: bool = False
+    """Whether its AWSCURRENT was refused for good since it was held last: another version may be held yet."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -284,8 +286,10 @@ class Store:
         entry, record = self.find(query), self._record(query.secret)
         if entry is not None:
             self._remove(entry)
-        if record is not None and query.is_current and self._is_of_one_suffix(record):
-            self._remove_all(record)  # it may have been made again: its name must not lead here
+        if record is not None and query.is_current:
+            record.refused = True
+            if self._is_of_one_suffix(record):
+                self._remove_all(record)  # it may have been made again: its name must not lead here
 
     def floor(self, query: Query) -> int:
         """The ticket up to which answers do not count any more."""
@@ -444,6 +448,7 @@ class Store:
     def _first(self, entry: Entry, *, sure: bool) -> None:
         """A current value where none was held: perhaps not the first of its secret."""
         lineage, secret, before = entry.record.lineage, entry.secret, None
+        entry.record.refused = False
         if lineage is not None:
             if lineage.current != secret.version_id:
                 before = lineage.current
@@ -564,6 +569,8 @@ class Store:
         was deleted and made again is believed from the region that showed it, or from the primary.
         """
         answered = answered_id(secret.arn, secret.region)
+        if answered is not None and not query.secret.is_arn and answered.account not in self._own_accounts:
+            self._own(answered.account)  # the name may lead to what was read by ARN
         record = self._record(query.secret)
         if record is None or answered is None or query.secret == answered:
             return None
@@ -572,8 +579,12 @@ class Store:
         return max(record.entries, key=lambda entry: entry.is_current).secret
 
     def _is_guarded(self, record: Record, region: str, now: float) -> bool:
-        """Whether a secret may still be served, and that region has no say in whether it was made again."""
-        may_be_served = any(now < entry.dead_at for entry in record.entries)
+        """Whether a secret may still be served, and that region has no say in whether it was made again.
+
+        One whose AWSCURRENT was refused for good guards nothing: its AWSPREVIOUS, which is held yet, would hide the
+        other one from every reader of the name, who has nothing else.
+        """
+        may_be_served = not record.refused and any(now < entry.dead_at for entry in record.entries)
         believed = region in record.shown_in or region == self.primary_of(self.asked_as(record))
         return may_be_served and not believed
 

@@ -121,7 +121,20 @@ class Caller:
         self._call("prefetch", ",".join(names), 12.0, lambda _: self.house.cache.prefetch(names, timeout=12.0))
 
     def invalidate(self, name: str) -> None:
+        if not self.world.plan.forgets:
+            return  # the next read would take whatever it finds first
         self._call("invalidate", name, 0.0, lambda _: self.house.cache.invalidate(name))
+
+    def foreign(self, _: str) -> None:
+        """The other secret of the same name is there for who asks for it by its ARN."""
+        cloud = self.world.cloud
+        if cloud.foreign_in:
+            text = cloud.foreign.arn(cloud.foreign_in)
+            found = self._call("foreign", cloud.foreign.name, 5.0, lambda _: self.house.cache.get(text))
+            if isinstance(found, tuple):
+                self.world.counters["foreign read by its ARN"] += 1
+                if self._check_answer(*found).vault is not cloud.foreign:
+                    self.world.fail(4, f"{text} is asked for, and {found[1].arn} is returned")
 
     def look(self, name: str) -> None:
         """What is told of it carries no value."""
@@ -136,7 +149,11 @@ class Caller:
             name,
             timeout,
             lambda call: self.house.cache.connect(
-                name, lambda secret: self._log_in(call, secret), is_auth_error=_is_refused, timeout=timeout
+                name,
+                lambda secret: self._log_in(call, secret),
+                is_auth_error=_is_refused,
+                timeout=timeout,
+                max_refusals=4 if self.world.databases[name].locks else None,
             ),
         )
 
@@ -156,7 +173,10 @@ class Caller:
             return self._end_login(call, database, took=took)
 
         def run(cache: Any, call: Call) -> Any:
-            return cache.aconnect(name, lambda secret: log_in(call, secret), is_auth_error=_is_refused, timeout=10.0)
+            limit = 4 if self.world.databases[name].locks else None
+            return cache.aconnect(
+                name, lambda secret: log_in(call, secret), is_auth_error=_is_refused, timeout=10.0, max_refusals=limit
+            )
 
         self._call("connect async", name, 10.0, lambda call: self._loop().run(run(self.house.cache, call)))
 
@@ -262,6 +282,8 @@ class Caller:
         said = (version_id(answered.version), answered.stages, answered.region, vault.arn(answered.region), vault.name)
         if told != said or vault.name != call.name or secret["password"] != f"{CANARY}-{answered.version}":
             world.fail(4, f"{call.what} of {call.name} returns {told}, but the answer was {said}")
+        if vault.foreign and call.what != "foreign":
+            world.fail(5, f"{call.what} of {call.name} returns {secret.arn}, which only has the name")
         age = self.machine.current.read_at - answered.sent_at
         # Of a pair, one was read before the other; a login waits for its turn with its value in hand.
         before = world.cloud.arrived.get(answered.sent, self.machine.time) < call.began and call.what in _NOW

@@ -35,6 +35,8 @@ _CODES = {
     "unknown key": ("UnrecognizedClientException", "E"),
     "opt-in": ("OptInRequired", "F"),
 }
+_FOREIGN = 90_000_000
+"""The first version of a secret that has the name only: far from those of the one that is read."""
 _ANSWERED = ("fair", "hang", "slow")
 REFUSALS = ("denied", "missing", "deleted", "undecipherable")
 
@@ -64,6 +66,8 @@ class Vault:
     rotating: int = 0
     """The version of the rotation that is under way; 0: there is none."""
     suffix: str = "AbCdEf"
+    foreign: bool = False
+    """Whether it only has the name of one that is read: it was made separately, in another region."""
     refused: dict[str | None, str] = field(default_factory=dict)
     """By region, None for all: how the secret is refused there."""
 
@@ -125,11 +129,16 @@ class Sent:
 
 
 class Cloud:
-    """The regions: the last one is the primary."""
+    """The regions: the last one is the primary, if the first secret is not another one there."""
 
-    def __init__(self, machine: Machine, regions: Sequence[str], names: Sequence[str], random: Random) -> None:
+    def __init__(
+        self, machine: Machine, regions: Sequence[str], names: Sequence[str], random: Random, foreign_in: str = ""
+    ) -> None:
         self.machine, self.regions = machine, tuple(regions)
-        self.primary = regions[-1]
+        self.primary = regions[0] if foreign_in == regions[-1] else regions[-1]
+        self.foreign_in = foreign_in
+        """The region in which the first name is that of another secret; empty: there is none."""
+        self.foreign = Vault(names[0], [State(_FOREIGN)], [_FOREIGN], {foreign_in: 0}, suffix="FoReIg", foreign=True)
         self.vaults = {name: Vault(name, [State(1)], [1], dict.fromkeys(regions, 0)) for name in names}
         self.weather = {region: Weather() for region in regions}
         self.answers: dict[str, Answered] = {}
@@ -146,7 +155,9 @@ class Cloud:
         """Lets the replicas follow, each after its lag."""
         number = len(vault.states) - 1
         vault.shown[self.primary] = number
-        for region in self.regions[:-1]:
+        for region in self.regions:
+            if region == self.primary:
+                continue
             self.machine.at(self.machine.time + lag, lambda region=region: self._show(vault, region, number))  # type: ignore[misc]
 
     @staticmethod
@@ -162,8 +173,11 @@ class Cloud:
     def reply(self, call: Any, sent: Sent) -> Mapping[str, Any] | Failure:
         """What the region says at this moment."""
         if isinstance(call, DescribeCall):
-            vault = self._vault(call.query.secret.name)
-            return {"PrimaryRegion": self.primary, "ARN": vault.arn(call.region)}
+            vault = self._vault_in(call.region, call.query.secret.name)
+            if vault is None:
+                return self.say("missing", call.region, "DescribeSecret")
+            primary = call.region if vault.foreign else self.primary
+            return {"PrimaryRegion": primary, "ARN": vault.arn(call.region)}
         if isinstance(call, Call):
             return self._single(call.region, call.query, sent)
         singly = [self._single(call.region, query, sent) for query in call.queries]
@@ -173,13 +187,26 @@ class Cloud:
         name = asked if asked in self.vaults else asked.rpartition("-")[0]
         return self.vaults[name]
 
+    def _vault_in(self, region: str, asked: str) -> Vault | None:
+        """What that id leads to in that region: a whole ARN to its own secret only."""
+        vault = self._vault(asked)
+        if vault.name == self.foreign.name and region == self.foreign_in:
+            vault = self.foreign
+        return vault if asked in (vault.name, f"{vault.name}-{vault.suffix}") else None
+
+    def only_foreign(self, reply: Mapping[str, Any]) -> bool:
+        """Whether an answer brings nothing but the secret that only has the name."""
+        arns = {one.get("ARN") for one in reply.get("SecretValues", [reply])}
+        return bool(self.foreign_in) and arns == {self.foreign.arn(self.foreign_in)}
+
     def refusal_of(self, vault: Vault, region: str) -> str | None:
         return vault.refused.get(None) or vault.refused.get(region)
 
     def _single(self, region: str, query: Any, sent: Sent) -> Mapping[str, Any] | Failure:
-        vault = self._vault(query.secret.name)
-        refused = self.refusal_of(vault, region)
-        if refused:
+        vault = self._vault_in(region, query.secret.name)
+        refused = self.refusal_of(vault, region) if vault is not None else "missing"
+        if vault is None or refused:
+            assert refused is not None
             return self.say(refused, region)
         state = vault.states[vault.shown[region]]
         staged = {"AWSCURRENT": state.current, "AWSPREVIOUS": state.previous, "AWSPENDING": state.pending}
@@ -363,8 +390,10 @@ class RefusedError(Exception):
 class Database:
     """Where secrets log in; counts what each process was refused."""
 
-    def __init__(self, machine: Machine, vault: Vault) -> None:
+    def __init__(self, machine: Machine, vault: Vault, *, locks: bool) -> None:
         self._machine, self._vault = machine, vault
+        self.locks = locks
+        """Whether it locks accounts: then what is refused is bounded."""
         self.in_flight: dict[int, int] = {}
         self.refusals: dict[int, list[float]] = {}
         self.refused: set[int] = set()
@@ -373,7 +402,7 @@ class Database:
     def begin(self, pid: int) -> None:
         check_no_lock(self._machine, "logs in")
         self.in_flight[pid] = self.in_flight.get(pid, 0) + 1
-        if self.in_flight[pid] > 3:
+        if self.locks and self.in_flight[pid] > 3:
             self._machine.fail(20, f"{self.in_flight[pid]} logins of one process are in flight at {self._vault.name}")
 
     def judge(self, pid: int, version: int) -> bool:
@@ -387,7 +416,7 @@ class Database:
         self.refused.add(version)
         recent = [at for at in self.refusals.get(pid, []) if machine.time - at < 29.0]
         self.refusals[pid] = [*recent, machine.time]
-        if len(self.refusals[pid]) > 4:
+        if self.locks and len(self.refusals[pid]) > 4:
             machine.fail(20, f"{self._vault.name} has refused process {pid} {len(recent) + 1} times in 29 s")
         return False
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from secretcache import CacheClosedError, SecretCache, SecretCacheError
 from simulation.callers import Caller
-from simulation.cloud import Vault, Weather
+from simulation.cloud import REFUSALS, Vault, Weather
 from simulation.machine import chance
 from simulation.world import CROWD, House, World
 
@@ -89,6 +89,8 @@ def revoke(world: World, draw: Random) -> None:
 
 
 def _set(world: World, draw: Random, region: str, kind: str, seconds: float, *, rate: float | None = None) -> None:
+    if world.plan.foreign_in and kind in REFUSALS:
+        return  # a secret that is refused for good is not served, and the other one may take its place
     slow = draw.uniform(0.4, 2.0) if kind == "slow" or draw.random() < 0.15 else 0.0
     hint = draw.choice([0, 0, 2, 8]) if kind in ("throttled", "busy") else 0
     drawn = draw.choice([1.0, 1.0, 1.0, 0.5]) if rate is None else rate
@@ -248,20 +250,46 @@ def _wait_out(world: World, vault: Vault, old: int) -> None:
 
 def _judge_disaster(world: World, house: House, vault: Vault, old: int) -> None:
     machine = world.machine
-    machine.sleep(10.0)
-    until = machine.time + 150.0
-    while not world.peace and not house.leaving:
+    read = 0
+    for _ in range(40):  # looks, and no moment: the leap in time may come only now
+        machine.sleep(5.0)
+        if world.peace or house.leaving:
+            return
         read = 0
         with contextlib.suppress(SecretCacheError):  # other faults may keep every region from answering
             read = int(house.cache.get(vault.name).version_id[:8])
         if read == old:
             world.counters["disaster"] += 1
             return
-        if machine.time >= until:
-            if read:
-                world.fail(22, f"process {house.process.pid} reads {read} of {vault.name}, whose region is lost")
-            return
-        machine.sleep(5.0)
+    if read:
+        world.fail(22, f"process {house.process.pid} reads {read} of {vault.name}, whose region is lost")
+
+
+def read_ours(world: World, house: House) -> None:
+    """Reads the first secret while the region that has another one of its name does not answer."""
+    where = world.cloud.weather[world.cloud.foreign_in]
+    where.kind = "refused"
+    house.cache.get(world.plan.names[0])
+    where.kind = "fair"
+
+
+def foreign(world: World, draw: Random) -> None:
+    """The region that showed a secret fails while another one has another secret of its name, which may move too."""
+    cloud = world.cloud
+    if not cloud.foreign_in:
+        return
+    if draw.random() < 0.5:
+        version = cloud.foreign.now.current + 1
+        cloud.foreign.change(current=version, previous=version - 1, pending=draw.choice([None, version + 1]))
+        cloud.foreign.shown[cloud.foreign_in] = len(cloud.foreign.states) - 1
+    for region in world.plan.regions:
+        if region != cloud.foreign_in:
+            _set(world, draw, region, draw.choice(_FAILING), draw.choice([4.0, 15.0, 60.0]))
+    for house in world.houses.values():
+        if house.cache is not None and not house.leaving:
+            caller = Caller(world, house, draw.randrange(1 << 30))
+            world.machine.start(partial(caller.get_often, world.plan.names[0]), "reader", house.process)
+            world.machine.start(partial(caller.foreign, world.plan.names[0]), "reader", house.process)
 
 
 def roll_back(world: World, draw: Random) -> None:
@@ -413,6 +441,8 @@ def _told(world: World, name: str, number: int, event: Any) -> None:
     world.counters["hook"] += 1
     if machine.current.locks:
         machine.fail(13, f"hook {number} of {name} is called with a lock held")
+    if world.answered(event.new).vault.foreign:
+        machine.fail(13, f"hook {number} of {name} is called for {event.new.arn}, which only has the name")
     if old == new:
         machine.fail(13, f"hook {number} of {name} is called, but {new} was there before")
     before = house.hooks.get(number, old)
@@ -512,4 +542,5 @@ _KINDS: dict[str, Callable[[World, Random], None]] = {
     "hook": hook,
     "cross": cross,
     "disaster": disaster,
+    "foreign": foreign,
 }

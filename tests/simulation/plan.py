@@ -30,6 +30,8 @@ _KINDS = (
 _DISASTERS = 0.06
 """The part of stories whose primary is lost."""
 _LOST_AT = 20.0
+_FOREIGN = 0.12
+"""The part of stories in which the primary is lost, or a region has another secret of the same name."""
 _DRAWN = [kind for kind, weight in _KINDS for _ in range(weight)]
 
 
@@ -62,6 +64,10 @@ class Plan:
     calm: float
     """How much longer than in a hurry callers think."""
     events: tuple[Event, ...] = field(repr=False)
+    forgets: bool = True
+    """Whether callers have their cache forget secrets: then what is held is not what the story is about."""
+    foreign_in: str = ""
+    """The region in which the first name is that of another secret; empty: there is none."""
 
     flight: float = 20.0
     """Seconds that a flight may take: the longest timeout of a caller."""
@@ -96,7 +102,10 @@ def plan_of(seed: int, steps: int) -> Plan:
         calm=draw.choice([1.0, 1.0, 3.0]),
         events=events,
     )
-    return _with_disaster(plan) if len(regions) > 1 and draw.random() < _DISASTERS else plan
+    drawn = draw.random() if len(regions) > 1 else 1.0
+    if drawn < _DISASTERS:
+        return _with_disaster(plan)
+    return _with_foreign(plan, draw.choice(regions)) if drawn < _FOREIGN else plan
 
 
 def _with_disaster(plan: Plan) -> Plan:
@@ -112,5 +121,14 @@ def _with_disaster(plan: Plan) -> Plan:
         callers=3,
         calm=3.0,
         length=3000.0,
+        forgets=False,
         events=(*harmless, Event(_LOST_AT, "disaster", 100_000)),
     )
+
+
+def _with_foreign(plan: Plan, region: str) -> Plan:
+    """Two secrets under one name, in two regions: the one that was read first may be served all the time."""
+    gone = ("refuse", "revoke", "reopen")  # they would have the cache begin anew, with whichever it finds first
+    kept = [event for event in plan.events if event.kind not in gone]
+    events = tuple(replace(event, kind="foreign") if event.number % 12 == 0 else event for event in kept)
+    return replace(plan, max_stale=20_000.0, max_entries=1024, forgets=False, events=events, foreign_in=region)

@@ -186,6 +186,17 @@ def _doubt_overlaps(real: Any) -> Any:
     return judge
 
 
+def _lead_to_the_last(_: Any) -> Any:
+    def lead(store: Any, record: Any, texts: Any, *_args: Any) -> None:
+        for text in texts:
+            before = store._records.get(text)
+            if before is not None and before is not record:
+                store._remove_all(before)
+            store._records.setdefault(text, record)
+
+    return lead
+
+
 def _one_twice(_: Any) -> Any:
     def pair(cache: Any, secret_id: str) -> Any:
         for _ in range(4):
@@ -399,6 +410,8 @@ PLANTS = (
     Plant(4, "a pair is one version twice", SecretCache, "get_pair", _one_twice),
     Plant(4, "an answer has the stages of another", _engine, "read_answer", _stages_of_another),
     Plant(5, "a lagging replica is believed", Lineage, "judge", _believe(Judgement.LAGS, Judgement.DOUBTED)),
+    Plant(5, "a foreign secret of the same name is taken", Store, "foreign", _nothing),
+    Plant(5, "a foreign secret that is read by its ARN takes the name", Store, "_lead", _lead_to_the_last),
     Plant(6, "age counts from the answer", _engine, "read_answer", _young_as_its_answer),
     Plant(6, "nothing is ever too old", Freshness, "renew", _never_too_old),
     Plant(7, "what is denied stays", Store, "refuse", _nothing),

@@ -59,6 +59,8 @@ def _begin(world: World) -> None:
     def set_up() -> None:
         world.open_cache(house)
         faults.begin(world)
+        if world.plan.foreign_in:
+            faults.read_ours(world, house)
         for number in range(2):
             draw = chance("hooks", world.plan.seed, number)
             world.machine.start(lambda draw=draw: faults.subscribe(world, house, draw), "subscriber", house.process)  # type: ignore[misc]

@@ -64,5 +64,6 @@ def names_a_place(options: Mapping[str, Any]) -> bool:
         told.read(Path(options["read_default_file"]).expanduser())
     except configparser.Error:
         return False
-    groups = {"client", options.get("read_default_group") or "client"} & set(told.sections())
-    return any(told[group].get(name) for group in groups for name in ("host", "socket"))
+    # PyMySQL reads that group alone; mysqlclient reads `client` too, and may be asked to say so.
+    group = options.get("read_default_group") or "client"
+    return told.has_section(group) and any(told[group].get(name) for name in ("host", "socket"))

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["follow", "transport"]
 
 _REDIS, _AMQP = ("redis", "rediss"), ("amqp", "amqps", "pyamqp")
-_WORDS = Words({"host": "host", "port": "port"}, "the broker's URL")
+_PLACES = {"host": "host", "port": "port"}
+_OF_BROKER, _OF_RESULTS = Words(_PLACES, "the URL of broker_url"), Words(_PLACES, "the URL of result_backend")
 
 
 def follow(  # noqa: PLR0913 - what an account is, each named
@@ -99,7 +100,7 @@ def transport(  # noqa: PLR0913 - as follow
         return _redis_transport(secret_id, options, named=named)
     bridging = {**LOCKS_NO_ACCOUNTS, **(bridge or {})}  # RabbitMQ locks no accounts
     return _amqp_transport(
-        Account(secret_id, amqp_refused, cache, hosts, app_region, bridging, words=_WORDS), named=named
+        Account(secret_id, amqp_refused, cache, hosts, app_region, bridging, words=_OF_BROKER), named=named
     )
 
 
@@ -129,11 +130,11 @@ def _named(client: Any, named: set[str]) -> dict[str, Any]:
 def _redis_transport(secret_id: str, options: dict[str, Any], *, named: set[str]) -> type[Any]:
     import redis  # noqa: PLC0415 - there only where it is used
 
-    from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
+    from secretcache.integrations.redis import following  # noqa: PLC0415 - says what is missing, if it is
 
     stock: Any = import_module("kombu.transport.redis")
-    plain = connection_class(secret_id, redis.Connection, **options)
-    over_tls = connection_class(secret_id, redis.SSLConnection, **options)
+    plain = following(secret_id, redis.Connection, _OF_BROKER, **options)
+    over_tls = following(secret_id, redis.SSLConnection, _OF_BROKER, **options)
 
     class Channel(stock.Channel):  # type: ignore[misc]
         connection_class = plain
@@ -195,7 +196,7 @@ def _told(client: Any, credentials: Credentials) -> Iterator[None]:
 def _backend(secret_id: str, at: str, options: dict[str, Any]) -> type[Any]:
     import redis  # noqa: PLC0415 - there only where it is used
 
-    from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
+    from secretcache.integrations.redis import following  # noqa: PLC0415 - says what is missing, if it is
 
     stock: Any = import_module("celery.backends.redis")
 
@@ -207,7 +208,7 @@ def _backend(secret_id: str, at: str, options: dict[str, Any]) -> type[Any]:
             found = urlsplit(self.url)
             base = self.connparams.get("connection_class", redis.Connection)
             told = {"host": found.hostname or self.app.conf.redis_host, "port": found.port or self.app.conf.redis_port}
-            made = connection_class(secret_id, base, **options)
+            made = following(secret_id, base, _OF_RESULTS, **options)
             self.connparams = {**_without_guesses(self.connparams, **told), "connection_class": made}
 
     return Backend

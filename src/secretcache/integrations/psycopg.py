@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from secretcache._errors import LoginNotTriedError
 from secretcache.integrations._account import Account, placed, taken
 from secretcache.integrations._auth_errors import LOCKS_NO_ACCOUNTS, psycopg_refused
+from secretcache.integrations._libpq import names_a_place
 from secretcache.integrations._words import Words
 
 try:
@@ -172,7 +173,7 @@ def following(base: type[_C], account: Account) -> type[_C]:
                     return connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, stamp = account.log_in(log_in, overrides, elsewhere=_elsewhere(given))
+                connection, stamp = account.log_in(log_in, overrides, elsewhere=names_a_place(given))
             connection.secretcache_stamp = stamp
             return connection
 
@@ -197,7 +198,7 @@ def following_async(base: type[_A], account: Account) -> type[_A]:
                     return await connect("", **given, **placed(credentials, {**_PLACES, **_ACCOUNT}))
 
             with _Noting(cls):
-                connection, stamp = await account.alog_in(log_in, overrides, elsewhere=_elsewhere(given))
+                connection, stamp = await account.alog_in(log_in, overrides, elsewhere=names_a_place(given))
             connection.secretcache_stamp = stamp
             return connection
 
@@ -229,10 +230,6 @@ class _Forgetting:
         with suppress(AttributeError, TypeError):
             pgconn.password = b""
             pgconn.info = [option for option in pgconn.info if option.keyword != b"password"]
-
-
-def _elsewhere(options: Mapping[str, Any]) -> bool:
-    return any(options.get(name) for name in _ELSEWHERE)
 
 
 def _named(made: Any, base: type[_T]) -> type[_T]:

@@ -8,6 +8,7 @@ overtaken is handed out.
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from secretcache.integrations._find import cache_or_default
@@ -23,14 +24,12 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from secretcache._cache import SecretCache
     from secretcache._hooks import RotationEvent
 
 __all__ = ["AsyncConnectionPool", "ConnectionPool"]
-
-_OVERTAKEN = "logged in with a version of the secret that is current no more"
 
 
 class ConnectionPool(psycopg_pool.ConnectionPool["psycopg.Connection[Any]"]):
@@ -45,8 +44,7 @@ class ConnectionPool(psycopg_pool.ConnectionPool["psycopg.Connection[Any]"]):
         app_region: the region that the application runs in, if the environment does not tell.
         bridge: as for `secretcache.integrations.psycopg.connect`.
         connection_class: the class of connections to build on.
-        check: called with each connection before it is handed out, besides the pool's own look.
-        **options: psycopg_pool's own.
+        **options: psycopg_pool's own. After a `check` that fails it sleeps for a second before it tries the next one.
 
     `PoolTimeout` has the last login's own error as its `__cause__`, if that failed.
     """
@@ -61,22 +59,27 @@ class ConnectionPool(psycopg_pool.ConnectionPool["psycopg.Connection[Any]"]):
         app_region: str | None = None,
         bridge: Mapping[str, Any] | None = None,
         connection_class: type[psycopg.Connection[Any]] = psycopg.Connection,
-        check: Callable[[psycopg.Connection[Any]], None] | None = None,
         **options: Any,
     ) -> None:
         self._account = account_of(secret_id, cache, hosts, app_region, bridge)
-        self._drains, self._and_check = _Drains(), check
+        self._drains = _Drains()
         made = following(connection_class, self._account)
         # A method is held weakly: the hook goes with the pool. It keeps the secret fresh, too.
         cache_or_default(cache).add_rotation_hook(secret_id, self._rotated)
-        super().__init__(conninfo, connection_class=made, check=self._look, **options)
+        super().__init__(conninfo, connection_class=made, **options)
 
     def getconn(self, timeout: float | None = None) -> psycopg.Connection[Any]:
         """A connection, as in psycopg_pool."""
+        deadline = monotonic() + (self.timeout if timeout is None else timeout)
         try:
-            return super().getconn(timeout)
+            connection = super().getconn(timeout)
+            # Not in a `check` of the pool: after one that fails it sleeps for a second.
+            while is_due(connection):
+                self._retire(connection)
+                connection = super().getconn(deadline - monotonic())
         except psycopg_pool.PoolTimeout as error:
             raise error from _why(self)
+        return connection
 
     def wait(self, timeout: float = 30.0) -> None:
         """Waits until the pool is full, as in psycopg_pool."""
@@ -89,14 +92,12 @@ class ConnectionPool(psycopg_pool.ConnectionPool["psycopg.Connection[Any]"]):
         if self._drains.first(event.new.version_id):
             self.drain()
 
-    def _look(self, connection: psycopg.Connection[Any]) -> None:
-        if is_due(connection):
-            if self._drains.first(_current(self)):
-                self.drain()  # one look for all: the next attempt finds none that is due
-            connection.close()
-            raise psycopg.OperationalError(_OVERTAKEN)
-        if self._and_check is not None:
-            self._and_check(connection)
+    def _retire(self, connection: psycopg.Connection[Any]) -> None:
+        if self._drains.first(_current(self)):
+            self.drain()  # one look for all: the next attempt finds none that is due
+        # The pool's own mark, by which it replaces this one: of a closed one it would warn.
+        connection._expire_at = 0.0  # noqa: SLF001
+        self.putconn(connection)
 
 
 class AsyncConnectionPool(psycopg_pool.AsyncConnectionPool["psycopg.AsyncConnection[Any]"]):
@@ -112,13 +113,12 @@ class AsyncConnectionPool(psycopg_pool.AsyncConnectionPool["psycopg.AsyncConnect
         app_region: str | None = None,
         bridge: Mapping[str, Any] | None = None,
         connection_class: type[psycopg.AsyncConnection[Any]] = psycopg.AsyncConnection,
-        check: Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]] | None = None,
         **options: Any,
     ) -> None:
         self._account = account_of(secret_id, cache, hosts, app_region, bridge)
-        self._drains, self._and_check = _Drains(), check
+        self._drains = _Drains()
         made = following_async(connection_class, self._account)
-        super().__init__(conninfo, connection_class=made, check=self._look, **options)
+        super().__init__(conninfo, connection_class=made, **options)
 
     async def open(self, wait: bool = False, timeout: float = 30.0) -> None:  # noqa: FBT001, FBT002 - its own
         """Opens the pool, as in psycopg_pool."""
@@ -129,10 +129,16 @@ class AsyncConnectionPool(psycopg_pool.AsyncConnectionPool["psycopg.AsyncConnect
 
     async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection[Any]:
         """A connection, as in psycopg_pool."""
+        deadline = monotonic() + (self.timeout if timeout is None else timeout)
         try:
-            return await super().getconn(timeout)
+            connection = await super().getconn(timeout)
+            # Not in a `check` of the pool: after one that fails it sleeps for a second.
+            while is_due(connection):
+                await self._retire(connection)
+                connection = await super().getconn(deadline - monotonic())
         except psycopg_pool.PoolTimeout as error:
             raise error from _why(self)
+        return connection
 
     async def wait(self, timeout: float = 30.0) -> None:
         """Waits until the pool is full, as in psycopg_pool."""
@@ -145,14 +151,12 @@ class AsyncConnectionPool(psycopg_pool.AsyncConnectionPool["psycopg.AsyncConnect
         if self._drains.first(event.new.version_id):
             await self.drain()
 
-    async def _look(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        if is_due(connection):
-            if self._drains.first(_current(self)):
-                await self.drain()
-            await connection.close()
-            raise psycopg.OperationalError(_OVERTAKEN)
-        if self._and_check is not None:
-            await self._and_check(connection)
+    async def _retire(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        if self._drains.first(_current(self)):
+            await self.drain()  # one look for all: the next attempt finds none that is due
+        # The pool's own mark, by which it replaces this one: of a closed one it would warn.
+        connection._expire_at = 0.0  # noqa: SLF001
+        await self.putconn(connection)
 
 
 class _Drains:

@@ -271,16 +271,32 @@ def _follow(pool: Any, options: Mapping[str, Any], account: Account, rotated: An
     cache_or_default(account.cache).add_rotation_hook(account.secret_id, rotated)
 
 
-def _account(
+def following(  # noqa: PLR0913 - as connection_class
+    secret_id: str,
+    base: type[Any],
+    words: Words,
+    *,
+    cache: SecretCache | str | None = None,
+    hosts: Mapping[str, str] | None = None,
+    app_region: str | None = None,
+    bridge: Mapping[str, Any] | None = None,
+) -> type[Any]:
+    """`connection_class` for a framework, whose readers write the place in words of their own."""
+    made: type[Any] = _following(base, _account(secret_id, cache, hosts, app_region, bridge, words))
+    return made
+
+
+def _account(  # noqa: PLR0913, PLR0917 - as client
     secret_id: str,
     cache: SecretCache | str | None,
     hosts: Mapping[str, str] | None,
     app_region: str | None,
     bridge: Mapping[str, Any] | None,
+    words: Words = _WORDS,
 ) -> Account:
     bridging = {**LOCKS_NO_ACCOUNTS, **(bridge or {})}
     return Account(
-        secret_id, redis_refused, cache, hosts, app_region, bridging, default_username="default", words=_WORDS
+        secret_id, redis_refused, cache, hosts, app_region, bridging, default_username="default", words=words
     )
 
 

@@ -26,6 +26,7 @@ except ImportError as missing:
 
 from secretcache._errors import ConfigurationError
 from secretcache._logins import MAX_REFUSALS
+from secretcache.integrations import _libpq
 from secretcache.integrations._auth_errors import (
     LOCKS_NO_ACCOUNTS,
     asyncpg_refused,
@@ -80,7 +81,6 @@ _NUMBERS: dict[str, Callable[[str], object]] = {
     "retry_refused_after": float,
 }
 _IN_URL = ("cache", "app_region", *_NUMBERS)
-_ELSEWHERE = ("host", "hostaddr", "service", "dsn")  # in connect_args, or behind the URL's question mark
 _POSTGRESQL = {"psycopg", "psycopg_async", "psycopg2", "asyncpg"}
 _DEFAULT_PORT = "5432"
 _OF_OVERRIDES = Words(where="secretcache_overrides", lists=True)
@@ -353,8 +353,8 @@ def _at(url: URL, dialect: Dialect, cparams: Mapping[str, Any], credentials: Cre
 def _elsewhere(dialect: Dialect, cparams: Mapping[str, Any]) -> bool:
     """Whether the driver is told a place by other means than the URL's host."""
     if dialect.driver in _POSTGRESQL:
-        names = [name for name in _ELSEWHERE if name != "service" or dialect.driver != "asyncpg"]
-        return any(cparams.get(name) for name in names)
+        # asyncpg passes over a service that it does not find. No `dsn`: it may be without a host.
+        return bool(cparams.get("host")) or (dialect.driver != "asyncpg" and _libpq.names_a_place(cparams))
     return bool(cparams.get("host")) or names_a_place(cparams)
 
 

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import utils
 
 from secretcache._errors import ConfigurationError, SecretCacheError
+from secretcache.integrations import _libpq
 from secretcache.integrations._account import Account
 from secretcache.integrations._credentials import (
     app_region_of,
@@ -31,7 +32,6 @@ __all__ = ["NotConfiguredError", "Opened", "Source", "check"]
 
 _T = TypeVar("_T")
 _OVERRIDES = {"HOST": "host", "PORT": "port", "NAME": "dbname"}
-_ELSEWHERE = ("host", "hostaddr", "service")
 _PASSWORDS = ("password", "passwd")
 _BRIDGE = {"timeout", "max_refusals", "retry_refused_after"}
 _followed: weakref.WeakKeyDictionary[SecretCache, set[str]] = weakref.WeakKeyDictionary()
@@ -87,7 +87,7 @@ class Source:
         return cls(
             account,
             _overrides(settings),
-            elsewhere=any(options.get(name) for name in _ELSEWHERE) if postgresql else names_a_place(options),
+            elsewhere=(_libpq.names_a_place if postgresql else names_a_place)(options),
             database_name=(("dbname" if postgresql else "database") if left else None),
             needs_database=left and postgresql and not options.get("service"),
         )

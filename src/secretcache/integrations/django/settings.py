@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from secretcache._errors import ConfigurationError, SecretFormatError
 from secretcache.integrations._find import cache_or_default, check_cache
+from secretcache.integrations._words import Words
 
 try:
     from django.core.exceptions import ImproperlyConfigured
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SecretText", "SecretTexts", "redis_options", "secret_keys", "secret_text"]
 
+_OF_CACHES = Words({"host": "host", "port": "port"}, "the URL of LOCATION")
 _UNPICKLED = "a setting from a secret is not pickled, so that its value is not written anywhere"
 
 
@@ -94,11 +96,11 @@ def redis_options(  # noqa: PLR0913 - what an account is, each named
         app_region: the region that the application runs in, if the environment does not tell.
         bridge: options of `SecretCache.connect`, such as `timeout` and `max_refusals`.
     """
-    from secretcache.integrations.redis import connection_class  # noqa: PLC0415 - says what is missing, if it is
+    from secretcache.integrations.redis import following  # noqa: PLC0415 - says what is missing, if it is
 
     redis = import_module("redis")
     base = redis.SSLConnection if tls else redis.Connection
-    made = connection_class(secret_id, base, cache=cache, hosts=hosts, app_region=app_region, bridge=bridge)
+    made = following(secret_id, base, _OF_CACHES, cache=cache, hosts=hosts, app_region=app_region, bridge=bridge)
     return {"connection_class": made}
 
 

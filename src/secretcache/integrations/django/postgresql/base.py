@@ -50,18 +50,37 @@ class DatabaseWrapper(SecretLogin, base.DatabaseWrapper):
         return {**params, "secretcache": self.source} if self._pooled else params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Logs in, or takes a connection from the pool that is not due."""
+        """Logs in, or takes a connection from the pool that is not due, and alive where CONN_HEALTH_CHECKS says so."""
         if not self._pooled:
             return super().get_new_connection(conn_params)
         take = super(SecretLogin, self).get_new_connection
         connection = take(conn_params)
+        # So many may have been killed; the one after them was made since.
         for _ in range(self.pool.max_size):
-            if not self._retire(connection):
+            if not self._retire(connection) and self._lives(connection):
                 break
             self.pool.putconn(connection)
             connection = take(conn_params)
         self._stamp = connection.stamp
         return connection
+
+    @property
+    def pool(self) -> Any:
+        """Django's own pool, without a `check`: after one that fails, psycopg_pool sleeps for a second."""
+        # Settings are shared between threads: a twin makes the pool.
+        twin = copy.copy(self)
+        twin.settings_dict = cast("Any", {**self.settings_dict, "CONN_HEALTH_CHECKS": False})
+        return super(DatabaseWrapper, twin).pool
+
+    def _lives(self, connection: Any) -> bool:
+        """Whether a connection of the pool works, as far as the settings want to know."""
+        if not self.settings_dict["CONN_HEALTH_CHECKS"]:
+            return True
+        try:
+            self.pool.check_connection(connection)
+        except self.Database.Error:
+            return False
+        return True
 
     def _stock_params(self) -> dict[str, Any]:
         if self.settings_dict["NAME"] != "":
