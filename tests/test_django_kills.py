@@ -65,7 +65,7 @@ def test_ten_rotations_with_killed_sessions_and_a_silent_region(
                 kill(postgres, account, checked, unchecked)
             rotate_on(account, checked, unchecked)
             manager.proxies[OSAKA].heal()
-    record_property("statuses", {server.name: dict(server.counts) for server in (checked, unchecked)})
+    record_property("statuses", str({server.name: dict(server.counts) for server in (checked, unchecked)}))
     assert checked.errors == []
     assert postgres.refused_logins(account.user) >= ROTATIONS, "each window is met"
     assert unchecked.counts["/sync/unchecked"][500] == len(KILLED), "the kills bite where nothing is checked"
