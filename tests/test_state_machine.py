@@ -867,7 +867,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from((*NAMES[:1] * 3, *NAMES[1:])),
-        what=st.sampled_from(("rotate", "rotate", "replicate", "replicate", "remove", "make")),
+        what=st.sampled_from(("rotate", "rotate", "replicate", "replicate", "remove", "make", "make")),
         number=_ANY,
     )
     def regions_change(self, name: str, what: str, number: int) -> None:
