@@ -1184,7 +1184,6 @@ RARE = (
     "definitive drop",
     "evicted",
     "failed",
-    "foreign",
     "frozen",
     "hit",
     "invalidated under way",
