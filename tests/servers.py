@@ -258,7 +258,7 @@ class Redis(PrivateServer):
     def refused_logins(self, user: str | None = None) -> int:
         """How many logins it has refused since it started: of one user, or all."""
         with self.admin() as client:
-            entries: list[dict[str, Any]] = client.acl_log()
+            entries: list[dict[str, Any]] = client.acl_log(100_000)  # by default Redis tells the last ten
         return sum(
             int(entry["count"]) for entry in entries if entry["reason"] == "auth" and user in {None, entry["username"]}
         )
