@@ -44,7 +44,7 @@ def start(name: str, files: list[Path]) -> subprocess.Popen[bytes]:
     """One half, into a log of its own."""
     command = [sys.executable, "dev.py", "test", "-q", "-p", "no:cacheprovider", "--durations=12", *map(str, files)]
     # Whatever fails is run again once, and listed either way: a shared machine of two cores stands still at times.
-    coverage = ["--cov", "--cov-report=", "--cov-fail-under=0", "-m", "not greenlets", "--reruns=1"]
+    coverage = ["--cov", "--cov-report=", "--cov-fail-under=0", "-m", "not greenlets and not untraced", "--reruns=1"]
     with (HERE / f".ci-{name}.log").open("wb") as log:
         return subprocess.Popen(
             [*command, *coverage],

@@ -19,6 +19,7 @@ from secretcache import Secret, SecretCache
 from secretcache._regions.policy import RegionPolicy
 from support import PATIENCE, InThread
 
+pytestmark = pytest.mark.untraced
 MANY = [f"many/{number}" for number in range(6)]
 CALLS: dict[str, Callable[[SecretCache], object]] = {
     "get, the first of all": lambda cache: cache.get("cold"),
@@ -46,8 +47,8 @@ CALLS: dict[str, Callable[[SecretCache], object]] = {
 
 BRIEFLY = RegionPolicy(throttle_first=0.01, pace_first=1000.0, hedge_after=0.02)
 """A region that throttles is asked again soon, and its readers look soon whether they may."""
-SPARSELY = {"get, throttled": 2, "prefetch of more than the lane has threads, throttled": 8}
-"""Those of which only every second, or eighth, place is tried: each try waits for a region's gate."""
+SPARSELY = {"get, throttled": 6, "prefetch of more than the lane has threads, throttled": 24}
+"""Those of which only some places are tried, one in so many: each try waits for a region's gate."""
 IN_BOTH = [
     "get, the first of all",
     "get, cold",
