@@ -309,11 +309,12 @@ def test_parent_and_child_both_go_on_refreshing(server: KeepAliveSecretsManager,
     server.wait_for_requests(2)  # the second is the background's
     with Leash() as leash:
         child = Child(lambda: go_on_refreshing(cache, leash))
-        server.wait_for_requests(5, child.pid)
-        server.wait_for_requests(len(own(server.requests, os.getpid())) + 5, os.getpid())
+        # The background asks once a second at most, however short ttl is.
+        server.wait_for_requests(3, child.pid)
+        server.wait_for_requests(len(own(server.requests, os.getpid())) + 3, os.getpid())
     came, went = child.result()
     assert came["process"] in {os.getpid(), child.pid}, "on a slow machine its ttl may be over before the child reads"
-    assert went["request"] in [request.serial for request in own(server.requests, child.pid)[3:]]
+    assert went["request"] in [request.serial for request in own(server.requests, child.pid)[1:]]
 
 
 class Leash:
