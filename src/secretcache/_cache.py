@@ -664,8 +664,8 @@ class SecretCache:
 
     def _held_version(self, secret_id: str) -> str | None:
         """The version that AWSCURRENT has, as far as is known without a request."""
-        entry, _ = self._current().current(parse_secret_id(secret_id, self._settings.regions))
-        return entry.secret.version_id if entry is not None else None
+        version, _ = self._standing(secret_id)
+        return version
 
     def _held_secret(self, secret_id: str) -> Secret | None:
         """AWSCURRENT as it is held, without a request; None where nothing is held that may still be served."""
