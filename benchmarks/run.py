@@ -14,11 +14,15 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+# The cases use the tests' servers. This must come before the first import of a case: each may import them itself.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import bursts
 import django_rotations
