@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,8 +152,11 @@ def test_every_region_gets_a_turn_within_the_deadline_when_all_are_silent(
 # Hedging.
 
 
-def test_a_cold_read_asks_the_next_region_too_after_half_a_second_of_silence() -> None:
-    one = route(purpose=Purpose.COLD)
+@pytest.mark.parametrize("purpose", [Purpose.COLD, Purpose.FORCED])
+def test_a_reader_who_has_nothing_else_asks_the_next_region_too_after_half_a_second_of_silence(
+    purpose: Purpose,
+) -> None:
+    one = route(purpose=purpose)
     begin(one, 0)
     assert one.wake_at(0) == 0.3
     assert one.to_prepare(0.29) is None
@@ -173,11 +177,33 @@ def test_where_a_client_had_to_be_made_the_hedge_comes_a_little_later_and_nobody
     assert one.board.health("region-0", "", 0, 0.65).suspect_seconds == 0
 
 
-def test_neither_a_refresh_nor_a_revalidation_hedges() -> None:
-    for purpose in (Purpose.REFRESH, Purpose.REVALIDATE, Purpose.FORCED):
+def test_neither_a_refresh_ahead_of_need_nor_a_revalidation_hedges() -> None:
+    for purpose in (Purpose.REFRESH, Purpose.REVALIDATE):
         one = route(purpose=purpose)
         begin(one, 0)
         assert one.due(2.4) is None
+
+
+def test_with_an_answer_at_hand_a_reader_who_insists_does_not_wait_for_a_silent_region() -> None:
+    one = route(purpose=Purpose.FORCED)
+    begin(one, 0)
+    other = begin(one, 0.5)
+    assert one.verdict(0.6) is None, "the second one may answer yet"
+    other.end(0.6, None)
+    assert one.verdict(0.6) is None, "there is no answer that will do"
+    one.content = True
+    assert one.verdict(0.6) is not None
+
+
+def test_with_an_answer_at_hand_a_region_that_is_not_silent_yet_is_waited_for() -> None:
+    one = route(3, purpose=Purpose.FORCED)
+    begin(one, 0)
+    begin(one, 0.5).end(0.6, None)
+    begin(one, 0.6)
+    one.content = True
+    assert one.verdict(1.0) is None
+    one.due(1.1)
+    assert one.verdict(1.1) is not None
 
 
 def test_the_first_hedge_is_free_and_a_further_one_costs_a_token() -> None:

@@ -32,7 +32,7 @@ class Purpose(enum.Enum):
 
     COLD = "a reader has nothing: it hedges, and waits for a region that may be asked again"
     REVALIDATE = "a reader waits, but has an older value to fall back on"
-    FORCED = "a reader wants a new answer"
+    FORCED = "a reader or a login wants a new answer: it hedges too"
     REFRESH = "nobody waits: it finds out whether a suspect region is back"
     PROBE = "it asks one region through its open breaker"
 
@@ -368,7 +368,7 @@ class Route:
         return max(leg.wanted_at, self.board.moved_at(leg.region))
 
     def _hedges_at_all(self) -> bool:
-        return self.board.policy.hedges and self.purpose is Purpose.COLD and bool(self._left())
+        return self.board.policy.hedges and self.purpose.insists and bool(self._left())
 
     def _may_overlap(self, now: float) -> bool:
         """Whether a region is asked beside one that is still running: patience is over, or it is a hedge."""
@@ -486,7 +486,7 @@ class Route:
 
     def verdict(self, now: float) -> Verdict | None:
         """What the failures add up to; None while a region may still answer."""
-        hopeful = bool(self._running()) or self._waits_until(now) < self.deadline or self._may_be_released(now)
+        hopeful = self._is_waited_for() or self._waits_until(now) < self.deadline or self._may_be_released(now)
         if hopeful and not self._over(now):
             return None
         reasons = ((region, self.board.why_not(region, now)) for region in self._unasked)
@@ -496,6 +496,15 @@ class Route:
         last = {leg.region: leg for leg in self.legs}
         told = tuple(leg for leg in self.legs if not leg.withdrawn or last[leg.region] is leg)
         return Verdict(fault, told, unasked, revoked, self.board.retry_after(now))
+
+    def _is_waited_for(self) -> bool:
+        """Whether a region that is asked may still give a better answer in time.
+
+        A login or a `refresh()` that has an answer at hand would wait for two seconds more, the cap of an attempt, for
+        a region that has been silent for longer than the hedging delay.
+        """
+        spares_the_silent = self.content and self.purpose.insists
+        return any(not (spares_the_silent and leg.silent) for leg in self._running())
 
     @property
     def asks(self) -> bool:
