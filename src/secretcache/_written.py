@@ -25,7 +25,7 @@ __all__ = ["UpToDate", "Written"]
 
 _DOUBT = 900.0
 """Seconds for which only the region written to is believed, where the write did not tell the version to expect: as long
-as a version not seen before is doubted (row K of the project's semantics)."""
+as a version not seen before is doubted (row K in docs/semantics.md)."""
 _MOST = 1024
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 

@@ -16,7 +16,7 @@ __all__ = ["OF_THE_SECRET", "BatchCall", "Call", "DescribeCall", "Failure", "Fau
 
 
 class Fault(enum.Enum):
-    """What a failure says, and of whom. The letters are those of the decision table in the project's semantics."""
+    """What a failure says, and of whom. The letters are those of docs/semantics.md."""
 
     REGION = "A: the region's endpoint failed"
     THROTTLED = "B: the region answered that it is asked too often"
