@@ -14,7 +14,7 @@ Made by `{command}` on {date}, at the commit named with each case: {python}, {ma
 
 Absolute times are this machine's, which is small and shared; the ratios are what counts. Contenders take turns, so that
 a noisy moment is noisy for all of them. Given are medians, with the tenth and ninetieth percentile of the turns where
-there are turns. What each goal missed was traced to, and what was tried, is in [design](design.md#what-a-miss-costs).
+there are turns. What each goal missed was traced to, and what was tried, is in the [decision records](decisions/index.md#speed-and-what-it-cost).
 """
 
 

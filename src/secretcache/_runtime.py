@@ -88,7 +88,7 @@ class Runtime(Protocol):
         """A new, unlocked lock that knows its owner.
 
         Taken by `with` alone, so that an interrupt (a signal handler that raises) cannot fall between taking it and
-        being sure to release it: see "Interrupts" in docs/design.md.
+        being sure to release it: see docs/decisions/interrupts.md.
         """
 
     def event(self) -> Event:
