@@ -447,6 +447,6 @@ PLANTS = (
     Plant(22, "a region that was closed is never asked again", _Gate, "close", _closed_for_ever),
     Plant(12, "who was throttled asks again at once", Throttle, "close", _nothing),
     Plant(12, "what is queued is sent although its region throttles", Throttle, "turns_back", _always),
-    Plant(24, "what is queued is asked for elsewhere as well", Route, "_move", _nothing),
-    Plant(24, "a busy lane looks like a silent region", Route, "_queued_since", _since_it_was_wanted),
+    Plant(26, "what is queued is asked for elsewhere as well", Route, "_move", _nothing),
+    Plant(26, "a busy lane looks like a silent region", Route, "_queued_since", _since_it_was_wanted),
 )

@@ -167,20 +167,20 @@ _HEDGE = 0.5
 
 
 def _check_queue(here: World, house: House, flight: Any, leg: Any, now: float) -> None:
-    """24: a queued request is neither doubled nor moved while its lane moves and its reader has time."""
+    """26: a queued request is neither doubled nor moved while its lane moves and its reader has time."""
     for one in flight.route.legs[:-1]:
         moved_before = (
             sum(other.region == one.region and other.withdrawn for other in flight.route.legs) > one.withdrawn
         )
         if one.running and one.taken_at is None and one.region != leg.region and not moved_before:
-            here.fail(24, f"{leg.region} is asked beside a request that is only queued in {one.region}")
+            here.fail(26, f"{leg.region} is asked beside a request that is only queued in {one.region}")
     one = flight.route.legs[-2] if len(flight.route.legs) > 1 else None
     if one is None or not one.withdrawn or one.failure.code != "Queued" or one.ended_at != now:
         return
     here.counters["moved"] += 1
     quiet = now - max(house.moved.get(one.region, 0.0), one.wanted_at)
     if quiet < _HEDGE - 1e-9 and now < one.patience_at:
-        here.fail(24, f"a request leaves the queue of {one.region}, which moved {quiet:.3f} s ago")
+        here.fail(26, f"a request leaves the queue of {one.region}, which moved {quiet:.3f} s ago")
 
 
 def _check_spacing(here: World, house: House, leg: Any, permit: Any, now: float) -> None:
