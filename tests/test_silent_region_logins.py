@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from secretcache.testing import FakeDatabase, FakeSecretsManager
+from support import OSAKA, TOKYO
 
-OSAKA, TOKYO = "ap-northeast-3", "ap-northeast-1"
 HEDGE = 0.5
 """Seconds of silence after which another region is asked as well."""
 SHORTLY = HEDGE + 0.2

@@ -16,13 +16,14 @@ class RegionPolicy(NamedTuple):
     """What an attempt may take before its request is sent: making a session and a client."""
     hedges: bool = True
     hedge_after: float = 0.5
-    """Silence after which a cold read asks the next region too (gRPC's hedging delay), and the region is suspect."""
+    """Silence after which a reader who has nothing else asks the next region too, and the region is suspect: gRPC's
+    hedging delay."""
     hedge_slack: float = 0.15
     """How much later the hedge comes where the first request was not sent at once: its client had to be made."""
     prepare_after: float = 0.3
     """Silence after which the next region's client is made: making one takes 55-95 ms."""
     suspect_for: float = 5.0
-    """How long cold reads start elsewhere: the second must not pay for the silence again."""
+    """How long readers start elsewhere: the second must not pay for the silence again."""
 
     failures_in_a_row: int = 3
     """Class-A failures that open a breaker."""

@@ -43,7 +43,7 @@ class Purpose(enum.Enum):
 
     @property
     def insists(self) -> bool:
-        """Whether its reader has nothing else, so that it may take the last chance."""
+        """Whether its reader has nothing else: it hedges, and may take the last chance."""
         return self in (Purpose.COLD, Purpose.FORCED)
 
 
@@ -213,7 +213,8 @@ class Route:
     not_before: float = float("-inf")
     """When the first request may be sent: requests that callers force are spaced."""
     content: bool = False
-    """Whether an answer is at hand that will do: no region is waited for that cannot be asked at once."""
+    """Whether an answer is at hand that will do: a reader waits neither for a region that cannot be asked at once, nor,
+    where it insists, for one that is silent."""
     legs: list[Leg] = field(default_factory=list)
     _unasked: list[str] = field(default_factory=list)
     _hedges: int = 0
