@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from urllib.request import ProxyHandler, build_opener
 
 from django.core import signing
@@ -16,13 +17,24 @@ from examples.embedded import Services, arguments, rotate_under
 from examples.serving import serving
 from secretcache import default_cache
 
+APART = 4.0
+"""Seconds at least between two rotations of SECRET_KEY. A process signs with the key before for up to two `ttl` (of 1 s
+here) after a rotation, and the rotation after that ends what was signed so."""
+
 
 class WithKey(Services):
-    """SECRET_KEY rotates with the database's password."""
+    """SECRET_KEY rotates with the database's password, unless it has just done so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._key_rotated_at = float("-inf")
 
     def rotate(self) -> None:
         """A rotation of both."""
-        self.secrets.rotate("prod/django", json.dumps({"secret_key": secrets.token_urlsafe(50)}))
+        now = time.monotonic()
+        if now >= self._key_rotated_at + APART:
+            self._key_rotated_at = now
+            self.secrets.rotate("prod/django", json.dumps({"secret_key": secrets.token_urlsafe(50)}))
         super().rotate()
 
 
